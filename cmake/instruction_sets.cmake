@@ -1,0 +1,23 @@
+# The CPU kernels, compiled once for each instruction set; the widest that the processor has is
+# chosen when the program starts.
+
+function(kanbench_add_instruction_sets target)
+  set(sets baseline)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(APPEND sets avx2 avx512)
+    set(flags_avx2 -mavx2 -mfma -mf16c -mbmi2)
+    set(flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mbmi2)
+  endif()
+  foreach(set ${sets})
+    set(object kanbench_kernels_${set})
+    add_library(${object} OBJECT src/cpu/isa/kernels.cpp)
+    target_include_directories(${object} PRIVATE include src)
+    target_compile_definitions(${object} PRIVATE KB_ISA=${set})
+    target_compile_options(${object} PRIVATE -O3 -fno-trapping-math -ffp-contract=fast
+      ${flags_${set}})
+    target_link_libraries(${object} PRIVATE kanbench_options)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${object}>)
+  endforeach()
+  list(JOIN sets "," joined)
+  target_compile_definitions(${target} PRIVATE KANBENCH_INSTRUCTION_SETS="${joined}")
+endfunction()

@@ -1,0 +1,127 @@
+#pragma once
+// The seam between the library and a processor. A backend owns whole passes, so that it can fuse;
+// nothing above it sees an activation. Every pointer handed in lives in that backend's memory.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kanbench/math/loss.h"
+#include "kanbench/math/optimizer.h"
+#include "kanbench/math/random.h"
+#include "kanbench/model.h"
+#include "kanbench/volume.h"
+
+namespace kanbench {
+
+/// `rows` vectors of `width` numbers, feature-major: number j of row i is data[j * stride + i].
+template <class T>
+struct RowsOf {
+  T* data = nullptr;
+  std::int64_t rows = 0;
+  int width = 1;
+  std::int64_t stride = 0;
+};
+using Rows = RowsOf<float>;
+using ConstRows = RowsOf<const float>;
+
+/// The voxel centres of `box` within a volume of shape `size` that fills [0, 1]^3.
+struct Lattice {
+  Shape size;
+  Box box;
+};
+
+/// Sums over the rows of a batch.
+struct BatchSums {
+  double loss = 0;
+  double squared_error = 0;
+};
+
+/// One stage of a step, timed alone: how long it takes and how much it does. `ceiling` names the
+/// machine's limit that `fraction_of_ceiling` is measured against ("flops" or "bandwidth").
+struct Stage {
+  std::string name;
+  double seconds = 0, flops = 0, bytes = 0;
+  std::string ceiling;
+  double fraction_of_ceiling = 0;
+};
+
+/// What the machine can do at most, measured.
+struct Ceilings {
+  double flops_per_second = 0;
+  double bytes_per_second = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// "cpu 2 threads avx512", "cuda:0 NVIDIA H200".
+  virtual std::string name() const = 0;
+  /// Bytes that may still be allocated.
+  virtual std::size_t free_bytes() const = 0;
+  /// Most bytes ever in use at once, in this backend's own memory.
+  virtual std::size_t peak_bytes() const = 0;
+
+  /// Zeroed memory, aligned for any use; throws SystemError when there is none.
+  virtual void* allocate(std::size_t bytes) = 0;
+  virtual void release(void* memory) noexcept = 0;
+  virtual void upload(void* to, const void* host, std::size_t bytes) = 0;
+  virtual void download(void* host, const void* from, std::size_t bytes) = 0;
+  /// Copies within this backend's memory.
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  /// The volume where this backend can sample it; valid while `volume` and the backend live.
+  virtual VolumeView place(const Volume& volume) = 0;
+
+  /// Bytes of working memory per row of a training batch, parameters aside.
+  virtual std::size_t bytes_per_row(const ModelSpec& spec) const = 0;
+
+  /// Draws points.rows points uniformly in `box` of the volume, continuous, and their trilinear
+  /// normalised values. Row i comes from words first_row + i of `stream`.
+  virtual void sample(const VolumeView& volume, const Box& box, const Stream& stream,
+                      std::int64_t first_row, Rows points, Rows targets) = 0;
+  /// The model's values at points in [0, 1]^3.
+  virtual void predict(const Model& model, ConstRows points, Rows values) = 0;
+  /// The model's values on a lattice, values[z][y][x] of the box.
+  virtual void decode(const Model& model, const Lattice& lattice, float* values) = 0;
+  /// Adds `scale` times the gradient of the rows' summed loss to model.gradient(); returns sums.
+  virtual BatchSums gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
+                             double scale) = 0;
+  /// One step of Adam, the `step`th (from 1), and zeroes the gradient. False if a gradient was not
+  /// finite: the parameters are then unusable until restored.
+  virtual bool update(Model& model, const Adam& adam, std::int64_t step) = 0;
+
+  /// Measured limits of this machine; takes about a second.
+  virtual Ceilings measure_ceilings() = 0;
+  /// Each stage of training steps of points.rows rows, timed alone, best of several.
+  virtual std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
+                                     const Loss& loss, const Adam& adam) = 0;
+};
+
+/// Names a backend and opens it: "cpu", or "cuda:N" where a device answers.
+struct Device {
+  std::string name;
+  std::string description;
+};
+
+/// Every device of this machine, the CPU last.
+std::vector<Device> list_devices();
+
+/// Opens "auto", "cpu", "cuda" or "cuda:N". "auto" is the first of list_devices(). Throws Error
+/// for a device that is not there, saying why and what is. `said` receives a sentence worth
+/// telling the user when "auto" fell back to the CPU, else is left empty.
+std::unique_ptr<Backend> open_backend(const std::string& device, std::string* said = nullptr);
+
+/// The CPU backend, on the instruction set that the processor has, or on the one named
+/// ("baseline", "avx2", "avx512"); throws Error if the processor lacks it.
+std::unique_ptr<Backend> open_cpu(const std::string& instruction_set = "");
+
+/// The CUDA backend's side of the seam; src/absent/cuda.cpp stands in where it was not built.
+std::vector<Device> list_cuda_devices();
+std::unique_ptr<Backend> open_cuda(int index);
+/// Why there is no CUDA device here, one sentence; empty where there is one.
+std::string why_no_cuda();
+
+}  // namespace kanbench

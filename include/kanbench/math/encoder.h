@@ -1,0 +1,23 @@
+#pragma once
+// The closed set of encoders: how a point in [0, 1]^3 becomes the decoder's input.
+
+#include <variant>
+
+#include "kanbench/math/encoder/hash_grid.h"
+#include "kanbench/math/encoder/identity.h"
+
+namespace kanbench {
+
+using Encoder = std::variant<encoder::Identity, encoder::HashGrid>;
+
+/// Numbers that `encoder` makes of a point.
+inline int width(const Encoder& encoder) {
+  return std::visit([](const auto& e) { return e.width(); }, encoder);
+}
+
+/// The name of `encoder` in files and on the command line.
+inline const char* name(const Encoder& encoder) {
+  return std::visit([](const auto& e) { return e.name; }, encoder);
+}
+
+}  // namespace kanbench

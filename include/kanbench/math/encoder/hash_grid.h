@@ -1,0 +1,84 @@
+#pragma once
+// Multi-resolution hash grid (Mueller et al., "Instant neural graphics primitives", SIGGRAPH 2022),
+// with tiny-cuda-nn's half-cell stagger: position u * scale + 0.5, scale = base * growth^l - 1.
+
+#include <cmath>
+#include <cstdint>
+
+#include "kanbench/math/platform.h"
+
+namespace kanbench::encoder {
+
+/// One level of the grid: `entries` rows of features, from row `first` of the table.
+struct GridLevel {
+  float scale = 0;
+  std::uint32_t resolution = 0;
+  std::uint32_t entries = 0;
+  std::int64_t first = 0;
+  bool dense = false;
+
+  /// Row of corner (x, y, z) within the level. A dense level wraps at its border.
+  KB_HD std::uint32_t index(std::uint32_t x, std::uint32_t y, std::uint32_t z) const {
+    if (!dense) return (x ^ y * 2654435761u ^ z * 805459861u) & (entries - 1);
+    const std::uint64_t i = x + std::uint64_t{resolution} * (y + std::uint64_t{resolution} * z);
+    return static_cast<std::uint32_t>(i < entries ? i : i - entries);
+  }
+
+  /// Calls emit(row, weight) for the eight corners around the point x[0..2] in [0, 1].
+  template <class T, class Emit>
+  KB_HD void gather(const T* x, Emit&& emit) const {
+    std::uint32_t cell[3];
+    T f[3];
+    for (int d = 0; d < 3; ++d) {
+      const T p = x[d] * T(scale) + T(0.5f);
+      cell[d] = static_cast<std::uint32_t>(static_cast<int>(p));
+      f[d] = p - T(static_cast<int>(cell[d]));
+    }
+    for (std::uint32_t c = 0; c < 8; ++c) {
+      const std::uint32_t dx = c & 1, dy = c >> 1 & 1, dz = c >> 2;
+      const T w = (dx ? f[0] : T(1) - f[0]) * (dy ? f[1] : T(1) - f[1]) * (dz ? f[2] : T(1) - f[2]);
+      emit(index(cell[0] + dx, cell[1] + dy, cell[2] + dz), w);
+    }
+  }
+};
+
+struct HashGrid {
+  static constexpr const char* name = "hash_grid";
+  static constexpr int kMaxLevels = 32;
+  int n_levels = 8;
+  int n_features_per_level = 2;
+  int log2_hashmap_size = 12;
+  int base_resolution = 16;
+  double per_level_scale = 2;
+
+  template <class Self, class Field>
+  static void fields(Self& s, Field field) {
+    field("n_levels", s.n_levels);
+    field("n_features_per_level", s.n_features_per_level);
+    field("log2_hashmap_size", s.log2_hashmap_size);
+    field("base_resolution", s.base_resolution);
+    field("per_level_scale", s.per_level_scale);
+  }
+  KB_HD int levels() const { return n_levels; }
+  KB_HD int features() const { return n_features_per_level; }
+  KB_HD int width() const { return n_levels * n_features_per_level; }
+
+  /// Level l, its `first` row left at 0. A resolution is held below 2^21, so that its cube fits.
+  KB_HD GridLevel level(int l) const {
+    double scale = base_resolution;
+    for (int i = 0; i < l; ++i) scale *= per_level_scale;
+    scale -= 1;
+    if (scale > 2097150) scale = 2097150;
+    GridLevel g;
+    g.scale = static_cast<float>(scale);
+    g.resolution = static_cast<std::uint32_t>(::ceil(scale)) + 1;
+    const std::uint64_t cube = std::uint64_t{g.resolution} * g.resolution * g.resolution;
+    const std::uint64_t limit = std::uint64_t{1} << log2_hashmap_size;
+    g.dense = cube <= limit;
+    const std::uint64_t padded = (cube + 7) / 8 * 8;
+    g.entries = static_cast<std::uint32_t>(padded < limit ? padded : limit);
+    return g;
+  }
+};
+
+}  // namespace kanbench::encoder

@@ -1,0 +1,114 @@
+#pragma once
+// A neural field: an encoder, a chain of layers, and one flat block of parameters.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kanbench/buffer.h"
+#include "kanbench/math/encoder.h"
+#include "kanbench/math/layer.h"
+
+namespace kanbench {
+
+/// What the decoder's last number goes through.
+enum class OutputActivation { none, sigmoid, relu };
+
+/// "None", "Sigmoid" or "ReLU".
+const char* name(OutputActivation activation);
+
+/// A tensor within the block of parameters, row-major [rows][columns]; columns 0 means a vector.
+struct Slice {
+  std::string name;
+  std::int64_t offset = 0;
+  std::int64_t rows = 0, columns = 0;
+  bool encoder = false;
+  std::int64_t size() const { return columns ? rows * columns : rows; }
+};
+
+/// Where a layer's tensors start in the block; -1 where the layer has none.
+struct LayerOffsets {
+  std::int64_t weight = -1, base_weight = -1, bias = -1, norm_weight = -1, norm_bias = -1;
+};
+
+/// The architecture, without parameters.
+struct ModelSpec {
+  /// "mlp", "fastkan": fixes the tensors' names.
+  std::string network_type = "mlp";
+  Encoder encoder;
+  std::vector<Layer> layers;
+  OutputActivation output = OutputActivation::none;
+};
+
+/// How a spec's parameters lie in the block: the encoder's levels, finest last, then the layers'
+/// tensors, each from a multiple of 16 floats; the gaps are zero.
+struct Layout {
+  std::vector<Slice> slices;
+  std::vector<encoder::GridLevel> levels;
+  std::vector<LayerOffsets> layers;
+  /// Floats in the block; the decoder's part is from decoder_begin to the end.
+  std::int64_t size = 0, decoder_begin = 0;
+  /// Parameters without the gaps.
+  std::int64_t parameters = 0;
+};
+
+/// The layout of `spec`. Throws Error if it would not fit 2^62 bytes.
+Layout make_layout(const ModelSpec& spec);
+
+/// The layer's parameters (or gradients) within a block.
+template <class T>
+LayerParameters<T> bind(const LayerOffsets& at, T* block) {
+  const auto place = [&](std::int64_t offset) { return offset < 0 ? nullptr : block + offset; };
+  return {place(at.weight), place(at.base_weight), place(at.bias), place(at.norm_weight),
+          place(at.norm_bias)};
+}
+
+/// Parameters in a backend's memory, and when it trains their gradient and Adam's moments.
+class Model {
+ public:
+  /// All parameters zero.
+  Model(Backend& backend, ModelSpec spec);
+
+  const ModelSpec& spec() const { return spec_; }
+  const Layout& layout() const { return layout_; }
+  Backend& backend() const { return *backend_; }
+
+  /// The blocks, layout().size floats each. The last three are empty before train().
+  const Buffer<float>& parameters() const { return parameters_; }
+  const Buffer<float>& gradient() const { return gradient_; }
+  const Buffer<float>& first_moment() const { return first_moment_; }
+  const Buffer<float>& second_moment() const { return second_moment_; }
+
+  /// Makes room for training: gradient and moments, all zero.
+  void train();
+  bool training() const { return gradient_.size() != 0; }
+
+  /// The block of parameters on the host, and back.
+  std::vector<float> download() const;
+  void upload(const std::vector<float>& block);
+
+  /// Whatever the backend keeps beside the parameters (touched entries, packed copies).
+  std::shared_ptr<void> cache;
+
+ private:
+  Backend* backend_;
+  ModelSpec spec_;
+  Layout layout_;
+  Buffer<float> parameters_, gradient_, first_moment_, second_moment_;
+};
+
+/// How parameters are drawn at the start of training.
+struct Initialisation {
+  /// The table is uniform in +-table.
+  double table = 1e-4;
+  /// Standard deviation of the spline weights; 0 means `spline_gain` / sqrt(in * num_grids).
+  double spline_std = 0.1;
+};
+
+/// Draws the parameters of `spec` as `init` says: linear weights uniform in +-1/sqrt(in) (MLP:
+/// +-sqrt(6 / in) behind a ReLU), norms 1 and 0. The same seed gives the same numbers everywhere.
+std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& init,
+                                   std::uint64_t seed);
+
+}  // namespace kanbench

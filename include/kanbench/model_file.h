@@ -1,0 +1,45 @@
+#pragma once
+// Models on disk: a safetensors file whose metadata holds the architecture, value range, spacing.
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "kanbench/model.h"
+#include "kanbench/volume.h"
+
+namespace kanbench {
+
+/// A model as it is stored: everything needed to reconstruct the volume.
+struct ModelFile {
+  ModelSpec spec;
+  /// make_layout(spec).size floats.
+  std::vector<float> parameters;
+  std::string dataset;
+  Shape shape;
+  Dtype dtype = Dtype::uint8;
+  double low = 0, high = 1;
+  std::array<double, 3> spacing{1, 1, 1};
+  /// Absolute ZFP tolerances of encoder and decoder; 0 stores float32 as it is.
+  double zfp_enc = 0, zfp_mlp = 0;
+};
+
+/// The file's bytes. With a tolerance, each tensor of that group is a ZFP stream (dtype "U8", its
+/// float shape and the tolerance in the metadata). Throws Error if a tolerance is asked for and
+/// this build has no ZFP.
+std::string encode_model(const ModelFile& file);
+
+/// What a reader of those bytes gets: parameters as stored, with ZFP's loss. Throws Error naming
+/// `source` for anything that is not a kanbench model: unknown architecture, missing or extra
+/// tensor, wrong shape, non-finite parameter.
+ModelFile decode_model(const std::string& bytes, const std::string& source);
+
+ModelFile read_model(const std::filesystem::path& path);
+
+/// The architecture as JSON, and back; the keys are the fields() of encoder and bases.
+std::string to_json(const ModelSpec& spec);
+ModelSpec parse_model_spec(const std::string& json, const std::string& source);
+
+}  // namespace kanbench

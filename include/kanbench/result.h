@@ -1,0 +1,75 @@
+#pragma once
+// Results: one CSV row and one JSON line a run, appended so that neither is ever torn or doubled.
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "kanbench/metrics.h"
+#include "kanbench/run.h"
+#include "kanbench/trainer.h"
+
+namespace kanbench {
+
+/// What one training of a run gave.
+struct Trial {
+  std::uint64_t seed = 0;
+  History history;
+  Metrics metrics;
+  std::int64_t inr_bytes = 0;
+  double reconstruct_seconds = 0;
+};
+
+/// What a run gave: its trials and what they share.
+struct Result {
+  Run run;
+  std::string run_id;
+  /// "finished" or "failed".
+  std::string status = "finished";
+  std::string failure;
+  std::vector<Trial> trials;
+  /// The chosen batch size.
+  std::int64_t batch_size = 0;
+  /// Bytes of the volume in its own type.
+  std::int64_t data_bytes = 0;
+  std::int64_t n_parameters = 0;
+  std::string precision, device, hostname, started_at, ssim_variant, model_file,
+      reconstruction_file;
+  int ranks = 1;
+  std::string decomposition = "none";
+  std::int64_t peak_device_bytes = 0, peak_host_bytes = 0;
+};
+
+/// The CSV's columns, in order.
+const std::vector<std::string>& csv_columns();
+
+/// A pair of files: FILE.csv and FILE.jsonl beside it. A run counts as done once its JSON line is
+/// whole; opening repairs what a killed process left (a torn last line is dropped, a JSON line
+/// without its CSV row gets the row).
+class ResultFile {
+ public:
+  /// Opens or will create FILE.csv. Throws Error if it has other columns than ours, naming the
+  /// first that differs.
+  explicit ResultFile(std::filesystem::path csv);
+
+  /// Whether a run with this id has a row, read anew under the lock; its status, else "".
+  std::string status(const std::string& run_id) const;
+  /// Appends under an exclusive lock, one write a file. A row with the same id is replaced (both
+  /// files are rewritten atomically).
+  void append(const Result& result);
+
+  const std::filesystem::path& csv() const { return csv_; }
+  std::filesystem::path json_lines() const;
+
+ private:
+  std::filesystem::path csv_;
+};
+
+/// One CSV row, quoted where needed, without the line's end; and the JSON line.
+std::string csv_row(const Result& result);
+std::string json_line(const Result& result);
+
+}  // namespace kanbench

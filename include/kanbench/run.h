@@ -1,0 +1,97 @@
+#pragma once
+// One run of a sweep: what a parameter file says of it, and how files become runs.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace kanbench {
+
+/// A swept number as the CSV reports it: its value in this run and the sweep's step.
+struct KanParameters {
+  double grid_radius = 1;
+  int num_grids = 8;
+  bool use_base_update = true;
+  double grid_radius_step = 0;
+  int num_grids_step = 0;
+};
+
+/// One point of a sweep. Everything here but `index` decides the result.
+struct Run {
+  std::string dataset;
+  /// Place among all runs of the file, before filters.
+  std::int64_t index = 0;
+  /// "mlp" or "fastkan".
+  std::string network_type;
+  double lrate = 0;
+  int lrate_decay = 0;
+  int epochs = 0;
+  int n_neurons = 0, n_hidden_layers = 0;
+  int n_levels = 0, n_features_per_level = 0;
+  double per_level_scale = 0;
+  int log2_hashmap_size = 0;
+  int base_resolution = 0;
+  /// Absolute tolerances of ZFP for stored parameters; 0 stores them exactly.
+  double zfp_enc = 0, zfp_mlp = 0;
+  KanParameters kan;
+  /// "None", "Sigmoid", "ReLU".
+  std::string output_activation = "None";
+  /// "l1" or "mse".
+  std::string loss = "l1";
+  /// "hash_grid" or "identity"; log2_hashmap_size 0 means identity.
+  std::string encoder = "hash_grid";
+  /// "auto" or "fp32" (and, on CUDA devices, others).
+  std::string precision = "auto";
+  /// 0: chosen by the batch-size rule.
+  std::int64_t batch_size = 0;
+  std::uint64_t seed = 0;
+  /// Trainings with seeds seed, seed + 1, ...
+  int repeats = 1;
+  /// The reference's own recipe instead of ours.
+  bool faithful = false;
+};
+
+/// What the command line sets above the file: applied to every run where present. A run's own
+/// batch_size, seed, precision, loss... in the file are kept unless the option is given here.
+struct RunOverrides {
+  std::optional<int> epochs, repeats;
+  std::optional<std::int64_t> batch_size;
+  std::optional<std::uint64_t> seed;
+  std::optional<std::string> precision;
+  std::optional<bool> faithful;
+};
+
+/// Which runs to keep; empty means all. `network_types` takes aliases ("kan", "fkan").
+struct RunFilter {
+  std::string dataset;
+  std::vector<std::string> network_types;
+  std::optional<int> hashmap_size;
+  std::optional<std::int64_t> run_index;
+};
+
+/// All runs of the parameter file at `path`, in the file's order, indices set. Throws Error with
+/// file, key path, value and remedy. `network_types` is what a run trains that names none.
+std::vector<Run> load_runs(const std::string& path,
+                           const std::vector<std::string>& network_types = {"mlp", "fastkan"});
+
+/// The same from text, for tests and fuzzing; `source` stands for the file in messages.
+std::vector<Run> parse_runs(const std::string& text, const std::string& source,
+                            const std::vector<std::string>& network_types = {"mlp", "fastkan"});
+
+/// The runs that pass the filter, overrides applied. Throws Error where the filter names a dataset,
+/// network type or index that the file does not have, listing those it has.
+std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filter,
+                             const RunOverrides& overrides);
+
+/// "mlp" for "mlp", "fastkan" for "kan", "fkan" and "fastkan"; throws Error for any other name.
+std::string canonical_network_type(const std::string& name);
+
+/// The run as one JSON object, keys as in parameter files, ready to be a parameter file's entry.
+std::string to_json(const Run& run);
+
+/// 8 hex digits: a hash of everything that decides the result of `run` on a volume of these bytes.
+/// The index does not count.
+std::string run_id(const Run& run, const std::string& volume_signature);
+
+}  // namespace kanbench

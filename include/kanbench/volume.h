@@ -1,0 +1,66 @@
+#pragma once
+// A scalar field on a regular grid, kept in its own voxel type, x fastest.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "kanbench/dtype.h"
+
+namespace kanbench {
+
+/// Voxels an axis.
+struct Shape {
+  std::int64_t x = 0, y = 0, z = 0;
+  std::int64_t count() const { return x * y * z; }
+  friend bool operator==(const Shape&, const Shape&) = default;
+};
+
+/// "41x41x41".
+std::string text(const Shape& shape);
+/// The shape that "XxYxZ" names; an Error says what was wrong with it. `what` names the option.
+Shape parse_shape(const std::string& word, const std::string& what);
+
+/// Voxels from `low` up to, not including, `high`, (x, y, z).
+struct Box {
+  std::array<std::int64_t, 3> low{}, high{};
+  Shape shape() const { return {high[0] - low[0], high[1] - low[1], high[2] - low[2]}; }
+};
+
+/// The whole of a volume of that shape.
+inline Box whole(const Shape& s) { return {{0, 0, 0}, {s.x, s.y, s.z}}; }
+
+/// Voxels as a backend sees them: `data` lives in that backend's memory. Values are normalised to
+/// [0, 1] by (value - low) / (high - low).
+struct VolumeView {
+  const void* data = nullptr;
+  Shape shape;
+  Dtype dtype = Dtype::uint8;
+  double low = 0, high = 1;
+};
+
+/// A volume in host memory or mapped from its file, all voxels finite, low < high.
+class Volume {
+ public:
+  std::string name;
+  Shape shape;
+  Dtype dtype = Dtype::uint8;
+  std::array<double, 3> spacing{1, 1, 1};
+  double low = 0, high = 1;
+
+  const void* data() const { return data_.get(); }
+  std::size_t bytes() const { return static_cast<std::size_t>(shape.count()) * size_of(dtype); }
+  VolumeView view() const { return {data_.get(), shape, dtype, low, high}; }
+
+  /// Takes the voxels and finds `low` and `high`. Throws Error naming `source` for a voxel that is
+  /// not finite (how many, where the first is) and for a constant volume.
+  Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
+         const std::string& source);
+
+ private:
+  std::shared_ptr<const void> data_;
+};
+
+}  // namespace kanbench

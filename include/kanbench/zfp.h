@@ -1,0 +1,26 @@
+#pragma once
+// ZFP (Lindstrom, "Fixed-rate compressed floating-point arrays", TVCG 2014) in its fixed-accuracy
+// mode, for stored parameters. src/absent/zfp.cpp stands in where libzfp was not found.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kanbench {
+
+/// A 2-D array [rows][columns] (columns 0 or 1: 1-D) as a ZFP stream; no value is off by more than
+/// `tolerance` > 0. Throws Error where this build has no ZFP.
+std::vector<std::byte> zfp_compress(std::span<const float> values, std::int64_t rows,
+                                    std::int64_t columns, double tolerance);
+
+/// Back again, `values` of the size that was compressed. Throws Error naming `source` for a stream
+/// that does not decode to it.
+void zfp_decompress(std::span<const std::byte> stream, std::int64_t rows, std::int64_t columns,
+                    double tolerance, std::span<float> values, const std::string& source);
+
+/// Whether this build has ZFP.
+bool has_zfp();
+
+}  // namespace kanbench
