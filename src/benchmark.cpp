@@ -1,0 +1,251 @@
+#include "kanbench/benchmark.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <ctime>
+#include <limits>
+
+#include "kanbench/error.h"
+#include "kanbench/file.h"
+#include "kanbench/math/random.h"
+#include "kanbench/model_file.h"
+#include "kanbench/recipe.h"
+#include "kanbench/reconstruct.h"
+
+namespace kanbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string this_host() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+std::int64_t peak_host_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
+}
+
+std::string megabytes(double bytes) {
+  return std::to_string(static_cast<std::int64_t>(std::ceil(bytes / 1e6))) + " MB";
+}
+
+// Parameters, gradient and two moments, and the trainer's copy of three of them.
+constexpr double kTrainingBytesPerFloat = 7 * sizeof(float);
+
+double require_room(const Run& run, const Layout& layout, const Backend& backend) {
+  const double needed = static_cast<double>(layout.size) * kTrainingBytesPerFloat;
+  const double free = static_cast<double>(backend.free_bytes());
+  if (needed <= free) return free - needed;
+  throw Error("run " + std::to_string(run.index) + ": training " +
+              std::to_string(layout.parameters) + " parameters takes " + megabytes(needed) + ", " +
+              backend.name() + " has " + megabytes(free) +
+              " free: use a smaller log2_hashmap_size (" + std::to_string(run.log2_hashmap_size) +
+              " here) or fewer levels or neurons");
+}
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+class Benchmark {
+ public:
+  Benchmark(const Run& run, const Volume& volume, Backend& backend, Communicator& communicator,
+            const BenchmarkSettings& settings, const BenchmarkProgress& progress)
+      : run_(run),
+        volume_(volume),
+        backend_(backend),
+        communicator_(communicator),
+        settings_(settings),
+        progress_(progress),
+        spec_(make_spec(run)),
+        layout_(make_layout(spec_)) {}
+
+  Result run() {
+    describe();
+    result_.batch_size = batch_size();
+    VolumeView view = backend_.place(volume_);
+    for (int i = 0; i < run_.repeats; ++i) {
+      if (progress_.trial) progress_.trial(i, run_.repeats);
+      try_once(view, run_.seed + static_cast<std::uint64_t>(i));
+    }
+    result_.peak_device_bytes = static_cast<std::int64_t>(backend_.peak_bytes());
+    result_.peak_host_bytes = peak_host_bytes();
+    return std::move(result_);
+  }
+
+ private:
+  void describe() {
+    result_.run = run_;
+    result_.run_id = run_id(run_, volume_signature(volume_));
+    result_.data_bytes = static_cast<std::int64_t>(volume_.bytes());
+    result_.n_parameters = layout_.parameters;
+    result_.precision = resolve_precision(run_.precision, backend_.name());
+    result_.device = backend_.name();
+    result_.hostname = this_host();
+    result_.started_at = utc_now();
+    result_.ssim_variant = ssim_variant(volume_.shape);
+    result_.ranks = communicator_.size();
+  }
+
+  std::int64_t batch_size() {
+    const double room = require_room(run_, layout_, backend_);
+    if (run_.batch_size > 0) return run_.batch_size;
+    const std::int64_t voxels = volume_.shape.count();
+    const std::size_t per_row = backend_.bytes_per_row(spec_);
+    const std::int64_t chosen =
+        choose_batch_size(voxels, per_row, static_cast<std::size_t>(room), settings_.safety_margin);
+    if (progress_.detail)
+      progress_.detail("batch size " + std::to_string(chosen) + ": " +
+                       std::to_string(steps_per_epoch(voxels, chosen, communicator_.size())) +
+                       " steps an epoch of " + std::to_string(voxels) + " samples; a row takes " +
+                       std::to_string(per_row) + " bytes of " + megabytes(room) + " free");
+    return chosen;
+  }
+
+  void try_once(const VolumeView& view, std::uint64_t seed) {
+    Trial trial;
+    trial.seed = seed;
+    trial.metrics = {kNan, kNan, kNan, kNan, kNan};
+    const std::vector<float> trained = train_once(view, seed, trial);
+    if (trial.history.failed)
+      fail("seed " + std::to_string(seed) +
+           ": the loss was not finite three times in a row; try a smaller lrate");
+    else if (!settings_.training_only)
+      store_and_measure(trained, trial);
+    result_.trials.push_back(std::move(trial));
+  }
+
+  std::vector<float> train_once(const VolumeView& view, std::uint64_t seed, Trial& trial) {
+    Model model(backend_, spec_);
+    model.upload(draw_parameters(spec_, make_initialisation(run_), seed));
+    model.train();
+    trial.history =
+        train(model, view, whole(volume_.shape), make_training(run_, result_.batch_size, seed),
+              communicator_, progress_.training);
+    return model.download();
+  }
+
+  // Figures are of the parameters as a reader of the file gets them.
+  void store_and_measure(const std::vector<float>& trained, Trial& trial) {
+    const std::string bytes =
+        encode_model({spec_, trained, volume_.name, volume_.shape, volume_.dtype, volume_.low,
+                      volume_.high, volume_.spacing, run_.zfp_enc, run_.zfp_mlp});
+    trial.inr_bytes = static_cast<std::int64_t>(bytes.size());
+    Model stored(backend_, spec_);
+    stored.upload(decode_model(bytes, "the stored model").parameters);
+
+    const bool first = result_.model_file.empty() && communicator_.rank() == 0;
+    const bool keep = settings_.keep && first;
+    if (keep) save_model(bytes);
+    std::unique_ptr<RawWriter> writer;
+    if (keep) writer = open_reconstruction();
+    const bool picture = first && !drawn_ && !settings_.slices.empty();
+    const Evaluation found =
+        evaluate(stored, volume_.low, volume_.high, volume_, picture, writer.get());
+    if (writer) writer->commit();
+    trial.metrics = found.metrics;
+    trial.reconstruct_seconds = found.decode_seconds;
+    if (!std::isfinite(trial.metrics.mse) || !std::isfinite(trial.metrics.ssim))
+      fail("seed " + std::to_string(trial.seed) +
+           ": the reconstruction holds numbers that are "
+           "not finite");
+    else if (picture)
+      draw(found, trial);
+  }
+
+  void draw(const Evaluation& found, const Trial& trial) {
+    char psnr[32];
+    std::snprintf(psnr, sizeof psnr, "%.2f dB", trial.metrics.psnr);
+    write_slices(settings_.slices, found.slices, volume_.low, volume_.high,
+                 volume_.name + "  " + run_.network_type + "  " + psnr);
+    drawn_ = true;
+  }
+
+  void save_model(const std::string& bytes) {
+    const fs::path path = settings_.output_directory / "models_saved" /
+                          (file_stem(run_, volume_.name, result_.run_id) + ".safetensors");
+    fs::create_directories(path.parent_path());
+    AtomicFile file(path);
+    file.write(bytes);
+    file.commit();
+    result_.model_file = path.string();
+  }
+
+  std::unique_ptr<RawWriter> open_reconstruction() {
+    const fs::path path = settings_.output_directory / "reconstructions_saved" /
+                          raw_file_name({file_stem(run_, volume_.name, result_.run_id),
+                                         volume_.shape, volume_.dtype});
+    fs::create_directories(path.parent_path());
+    result_.reconstruction_file = path.string();
+    return std::make_unique<RawWriter>(path, volume_.shape, volume_.dtype, volume_.spacing);
+  }
+
+  void fail(const std::string& why) {
+    result_.status = "failed";
+    result_.failure += (result_.failure.empty() ? "" : "; ") + why;
+  }
+
+  const Run& run_;
+  const Volume& volume_;
+  Backend& backend_;
+  Communicator& communicator_;
+  const BenchmarkSettings& settings_;
+  const BenchmarkProgress& progress_;
+  ModelSpec spec_;
+  Layout layout_;
+  Result result_;
+  bool drawn_ = false;
+};
+
+}  // namespace
+
+Result run_benchmark(const Run& run, const Volume& volume, Backend& backend,
+                     Communicator& communicator, const BenchmarkSettings& settings,
+                     const BenchmarkProgress& progress) {
+  return Benchmark(run, volume, backend, communicator, settings, progress).run();
+}
+
+std::string volume_signature(const Volume& volume) {
+  constexpr std::size_t kWords = 1 << 20;
+  const std::size_t words = volume.bytes() / sizeof(std::uint64_t);
+  const std::size_t stride = std::max<std::size_t>(1, words / kWords);
+  const auto* bytes = static_cast<const unsigned char*>(volume.data());
+  std::uint64_t hash = mix64(volume.bytes());
+  for (std::size_t i = 0; i < words; i += stride) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes + i * sizeof word, sizeof word);
+    hash = mix64(hash ^ word);
+  }
+  for (std::size_t i = words * sizeof(std::uint64_t); i < volume.bytes(); ++i)
+    hash = mix64(hash ^ bytes[i]);
+  char range[96];
+  std::snprintf(range, sizeof range, "%.17g %.17g %016llx", volume.low, volume.high,
+                static_cast<unsigned long long>(hash));
+  return volume.name + " " + text(volume.shape) + " " + name(volume.dtype) + " " + range;
+}
+
+std::string file_stem(const Run& run, const std::string& dataset, const std::string& id) {
+  return dataset + "_" + run.network_type + "_" + std::to_string(run.log2_hashmap_size) + "_" + id;
+}
+
+std::string resolve_precision(const std::string& precision, const std::string& device) {
+  if (precision == "auto" || precision == "fp32") return "fp32";
+  throw Error("--precision " + precision + ": " + device +
+              " computes in fp32: use auto or fp32, or another --device");
+}
+
+}  // namespace kanbench
