@@ -9,8 +9,8 @@
 namespace kanbench {
 
 /// Writes beside `path` under another name and takes the name at commit(); uncommitted, nothing
-/// stays. Every failure (no space, no permission) is a SystemError, or an Error where the place
-/// itself is wrong, naming the path and the system's reason.
+/// stays. What the user can put right (no space, no permission, no such place) is an Error, any
+/// other failure a SystemError; both name the path and the system's reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

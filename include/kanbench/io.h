@@ -2,6 +2,7 @@
 // Volumes in files.
 
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,8 @@ struct Format {
   const char* pattern;
   /// Whether `path` is of this format, by its name alone.
   bool (*matches)(const std::filesystem::path& path);
+  /// The dataset's name by the file's name alone; empty where it says none.
+  std::string (*dataset)(const std::filesystem::path& path);
   Volume (*read)(const std::filesystem::path& path);
 };
 std::span<const Format> formats();

@@ -1,0 +1,168 @@
+// Raw volumes: x fastest, little-endian, everything else in the file's name.
+
+#include "io/raw.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kanbench/error.h"
+#include "kanbench/file.h"
+#include "kanbench/io.h"
+#include "kanbench/parallel.h"
+
+namespace kanbench {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "raw volumes are mapped as they are");
+
+constexpr const char* kForm = "a raw volume is named name_XxYxZ_dtype.raw";
+
+// A read-only mapping of the whole file, unmapped with its last owner.
+std::shared_ptr<const void> map_file(const std::filesystem::path& path, std::size_t bytes) {
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw Error(path.string() + ": cannot be read: " + std::strerror(errno));
+  void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  const int reason = errno;
+  ::close(descriptor);
+  if (memory == MAP_FAILED)
+    throw SystemError(path.string() + ": cannot be mapped: " + std::strerror(reason));
+  return {memory, [bytes](const void* m) { ::munmap(const_cast<void*>(m), bytes); }};
+}
+
+std::string shortest(double value) {
+  char text[32];
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+const char* nrrd_type(Dtype dtype) {
+  if (dtype == Dtype::float32) return "float";
+  if (dtype == Dtype::float64) return "double";
+  return name(dtype);
+}
+
+std::string nrrd_header(const std::string& data_file, const Shape& shape, Dtype dtype,
+                        const std::array<double, 3>& spacing) {
+  return "NRRD0004\ntype: " + std::string(nrrd_type(dtype)) +
+         "\ndimension: 3\nsizes: " + std::to_string(shape.x) + " " + std::to_string(shape.y) + " " +
+         std::to_string(shape.z) + "\nspacings: " + shortest(spacing[0]) + " " +
+         shortest(spacing[1]) + " " + shortest(spacing[2]) +
+         "\nendian: little\nencoding: raw\ndata file: " + data_file + "\n";
+}
+
+template <class T>
+T to_voxel(double value) {
+  using Limits = std::numeric_limits<T>;
+  // double(max) of a 64-bit type is one above it, so that `>=` is what keeps the cast in range;
+  // NaN falls to the lowest.
+  if (!(value > static_cast<double>(Limits::lowest()))) return Limits::lowest();
+  if (value >= static_cast<double>(Limits::max())) return Limits::max();
+  if constexpr (std::is_floating_point_v<T>) return static_cast<T>(value);
+  // From 2^53 on a double is whole.
+  if (std::abs(value) >= 0x1p53) return static_cast<T>(value);
+  return static_cast<T>(std::lrint(value));
+}
+
+}  // namespace
+
+bool is_raw(const std::filesystem::path& path) { return path.extension() == ".raw"; }
+
+RawName parse_raw_name(const std::filesystem::path& path) {
+  const std::string source = path.string(), stem = path.stem().string();
+  if (!is_raw(path)) throw Error(source + ": not named *.raw: " + kForm);
+  const std::size_t second = stem.rfind('_');
+  const std::size_t first =
+      second == std::string::npos || second == 0 ? std::string::npos : stem.rfind('_', second - 1);
+  if (first == std::string::npos || first == 0)
+    throw Error(source + ": its name lacks a part: " + kForm + ", like nucleon_41x41x41_uint8.raw");
+  RawName parts;
+  parts.name = stem.substr(0, first);
+  const std::string word = stem.substr(second + 1);
+  if (!parse_dtype(word, parts.dtype))
+    throw Error(source + ": unknown dtype '" + word + "' in its name: known are " + dtype_names());
+  parts.shape = parse_shape(stem.substr(first + 1, second - first - 1), source);
+  return parts;
+}
+
+std::string raw_file_name(const RawName& parts) {
+  return parts.name + "_" + text(parts.shape) + "_" + name(parts.dtype) + ".raw";
+}
+
+std::string raw_dataset(const std::filesystem::path& path) {
+  try {
+    return parse_raw_name(path).name;
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+Volume read_raw(const std::filesystem::path& path) {
+  const RawName parts = parse_raw_name(path);
+  const std::size_t expected = static_cast<std::size_t>(parts.shape.count()) * size_of(parts.dtype);
+  std::error_code failure;
+  const std::uintmax_t found = std::filesystem::file_size(path, failure);
+  if (failure) throw Error(path.string() + ": cannot be read: " + failure.message());
+  if (found != expected)
+    throw Error(path.string() + ": expected " + std::to_string(expected) + " bytes (" +
+                text(parts.shape) + " " + name(parts.dtype) + "), found " + std::to_string(found));
+  return {parts.name, parts.shape, parts.dtype, map_file(path, expected), path.string()};
+}
+
+struct RawWriter::State {
+  std::filesystem::path path;
+  Shape shape;
+  Dtype dtype;
+  std::array<double, 3> spacing;
+  std::size_t left;
+  AtomicFile file;
+};
+
+RawWriter::RawWriter(std::filesystem::path path, Shape shape, Dtype dtype,
+                     std::array<double, 3> spacing)
+    : state_(new State{path, shape, dtype, spacing,
+                       static_cast<std::size_t>(shape.count()) * size_of(dtype),
+                       AtomicFile(path)}) {}
+RawWriter::~RawWriter() = default;
+RawWriter::RawWriter(RawWriter&&) noexcept = default;
+
+void RawWriter::write(const void* voxels, std::size_t bytes) {
+  check(bytes <= state_->left, "more voxels than the raw file has");
+  state_->file.write(voxels, bytes);
+  state_->left -= bytes;
+}
+
+void RawWriter::commit() {
+  check(state_->left == 0, "fewer voxels than the raw file has");
+  std::filesystem::path sidecar = state_->path;
+  sidecar.replace_extension(".nhdr");
+  AtomicFile header(sidecar);
+  header.write(
+      nrrd_header(state_->path.filename().string(), state_->shape, state_->dtype, state_->spacing));
+  state_->file.commit();
+  header.commit();
+}
+
+void denormalise(const float* values, std::int64_t count, double low, double high, Dtype dtype,
+                 void* out) {
+  constexpr std::int64_t chunk = 1 << 16;
+  visit(dtype, [&](auto voxel) {
+    using T = decltype(voxel);
+    T* voxels = static_cast<T*>(out);
+    parallel((count + chunk - 1) / chunk, [&](std::int64_t c) {
+      const std::int64_t end = std::min(count, (c + 1) * chunk);
+      for (std::int64_t i = c * chunk; i < end; ++i)
+        voxels[i] = to_voxel<T>(low + static_cast<double>(values[i]) * (high - low));
+    });
+  });
+}
+
+}  // namespace kanbench
