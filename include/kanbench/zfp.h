@@ -11,7 +11,8 @@
 namespace kanbench {
 
 /// A 2-D array [rows][columns] (columns 0 or 1: 1-D) as a ZFP stream; no value is off by more than
-/// `tolerance` > 0. Throws Error where this build has no ZFP.
+/// `tolerance` > 0. Empty where ZFP cannot hold the tolerance, near float32's own precision. Throws
+/// Error where this build has no ZFP.
 std::vector<std::byte> zfp_compress(std::span<const float> values, std::int64_t rows,
                                     std::int64_t columns, double tolerance);
 
