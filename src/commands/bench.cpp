@@ -1,0 +1,89 @@
+// kanbench bench: the options, and what they start.
+
+#include "commands/commands.h"
+#include "commands/sweep.h"
+
+namespace kanbench {
+namespace {
+
+void attach_output(CLI::App& app, BenchOptions& options) {
+  const std::string group = "Results";
+  add_option(app, "-o,--output-dir", options.output_directory, "DIR",
+             "Where everything is written (default results)")
+      ->group(group);
+  add_option(app, "--output", options.output, "FILE",
+             "The CSV file (default OUTPUT_DIR/results.csv; histories beside it in .jsonl)")
+      ->group(group);
+  add_option(app, "--save-mode", options.save_mode, "largest|smallest|all|none|N",
+             "Whose models and reconstructions are kept, by log2_hashmap_size within a\n"
+             "volume and decoder (default largest; N: that size)")
+      ->group(group);
+  add_option(app, "--slices", options.slices, "FILE",
+             "Picture of the middle slices: original, reconstruction, error. NAME.png holds\n"
+             "the last run's; a directory holds one picture a run")
+      ->group(group);
+  app.add_flag("--resume,!--no-resume", options.resume,
+               "Skip runs that have a row already (default), or do them again")
+      ->group(group);
+  app.add_flag("-l,--list", options.list, "Print the chosen runs as a table and stop")
+      ->group(group);
+  app.add_flag("--test-epoch", options.test_epoch,
+               "Train each run for one epoch, print the time it took, write nothing")
+      ->group(group);
+  auto* quiet = app.add_flag("-q,--quiet", options.quiet, "Say nothing but warnings and errors");
+  auto* verbose = app.add_flag("-v,--verbose", options.verbosity, "Say which choices were made");
+  quiet->group(group)->excludes(verbose);
+  verbose->group(group);
+}
+
+void attach_machine(CLI::App& app, BenchOptions& options) {
+  const std::string group = "Machine";
+  options.device.attach(app);
+  for (const char* name : {"--device", "--threads"}) app.get_option(name)->group(group);
+  add_option(app, "--safety-margin", options.safety_margin, "SHARE",
+             "Share of the free memory that a batch may take (default 0.8)")
+      ->check(share())
+      ->group(group);
+  add_option(app, "--ssd-dir", options.ssd_directory, "DIR",
+             "A fast local disk: the volume is copied there once and read from there")
+      ->group(group);
+  add_option(app, "--communicator", options.communicator, "auto|single|mpi|nccl",
+             "How processes talk to each other (default auto)")
+      ->check(one_of({"auto", "single", "mpi", "nccl"}))
+      ->group(group);
+}
+
+constexpr const char* kFooter =
+    "Runs are the cartesian product of a parameter file's lists and ranges. Each one trains a\n"
+    "model, reconstructs the volume from it as it is stored, and appends a row to the CSV file.\n"
+    "Stopped at any moment, the same command goes on where it was.\n"
+    "\n"
+    "Files: OUTPUT_DIR/results.csv, results.jsonl, models_saved/*.safetensors,\n"
+    "reconstructions_saved/*.raw with .nhdr\n"
+    "\n"
+    "Environment: PBS_ARRAY_INDEX, SLURM_ARRAY_TASK_ID stand in for --run-index\n"
+    "\n"
+    "Examples:\n"
+    "  kanbench --params params/params.json --dataset nucleon\n"
+    "  kanbench --params params/params.json --list\n"
+    "  kanbench --params sweep.json --network-types mlp --hashmap-size 12 --repeats 3\n"
+    "  kanbench --params sweep.json --data-dir /scratch/volumes --ssd-dir /tmp -o out";
+
+}  // namespace
+
+void attach_bench(CLI::App& app) {
+  const auto options = std::make_shared<BenchOptions>();
+  options->selection.attach(app);
+  attach_output(app, *options);
+  attach_machine(app, *options);
+  app.footer(kFooter);
+  app.callback([options] {
+    if (options->list) return list_runs(*options);
+    Console console(options->quiet           ? Verbosity::quiet
+                    : options->verbosity > 0 ? Verbosity::verbose
+                                             : Verbosity::normal);
+    if (run_sweep(*options, console) > 0) throw CLI::RuntimeError(1);
+  });
+}
+
+}  // namespace kanbench

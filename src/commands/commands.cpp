@@ -1,0 +1,23 @@
+#include "commands/commands.h"
+
+#include <iterator>
+
+namespace kanbench {
+namespace {
+
+constexpr Command kCommands[] = {
+    {"bench", "Train, reconstruct and measure the runs of a parameter file (the default)",
+     attach_bench},
+    {"reconstruct", "Decode a model to a raw volume, at any resolution", attach_reconstruct},
+    {"evaluate", "Measure a model against a volume", attach_evaluate},
+    {"info", "Describe a model, a volume, or what this build offers", attach_info},
+    {"synth", "Write an analytic volume", attach_synth},
+    {"perf", "Time the stages of training and inference", attach_perf},
+    {"completion", "Print a completion script for bash or zsh", attach_completion},
+};
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+}  // namespace kanbench

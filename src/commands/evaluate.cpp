@@ -1,0 +1,107 @@
+// kanbench evaluate: a model's figures of merit against a volume.
+
+#include <cmath>
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include "commands/commands.h"
+#include "commands/console.h"
+#include "commands/options.h"
+#include "kanbench/error.h"
+#include "kanbench/file.h"
+#include "kanbench/model_file.h"
+#include "kanbench/reconstruct.h"
+
+namespace kanbench {
+namespace {
+
+struct EvaluateOptions {
+  std::string model, volume, slices;
+  bool json = false;
+  DeviceOptions device;
+};
+
+std::string scientific(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
+void print(const EvaluateOptions& options, const Evaluation& found, const Volume& volume,
+           double ratio) {
+  const Metrics& m = found.metrics;
+  const std::string variant = ssim_variant(volume.shape);
+  if (options.json) {
+    // JSON has no infinity: an exact reconstruction's PSNR is null.
+    const nlohmann::ordered_json json = {{"model", options.model},
+                                         {"volume", options.volume},
+                                         {"mse", m.mse},
+                                         {"psnr", m.psnr},
+                                         {"ssim", m.ssim},
+                                         {"ssim_3d", m.ssim_3d},
+                                         {"max_error", m.max_error},
+                                         {"ssim_variant", variant},
+                                         {"compression_ratio", ratio},
+                                         {"decode_seconds", found.decode_seconds}};
+    std::cout << json.dump(2) << "\n";
+    return;
+  }
+  std::cout << format_table({{"MSE", scientific(m.mse)},
+                             {"PSNR", fixed(m.psnr, 2) + " dB"},
+                             {"SSIM", fixed(m.ssim, 4)},
+                             {"SSIM 3-D", fixed(m.ssim_3d, 4)},
+                             {"maximum error", scientific(m.max_error)},
+                             {"compression ratio", fixed(ratio, 2)},
+                             {"decoding", fixed(found.decode_seconds, 2) + " s"}})
+            << "Errors are on values normalised to [0, 1]. SSIM: " << variant << "\n";
+}
+
+void run_evaluate(const EvaluateOptions& options) {
+  Console console(Verbosity::normal);
+  const ModelFile file = read_model(options.model);
+  const Volume volume = open_volume(options.volume);
+  if (!(file.shape == volume.shape))
+    throw Error(options.volume + " is " + text(volume.shape) + " voxels, the model " +
+                options.model + " was trained on " + text(file.shape) +
+                ": use its own volume, or `kanbench reconstruct --size " + text(volume.shape) +
+                "`");
+  if (file.low != volume.low || file.high != volume.high)
+    console.warn("the model's values are " + scientific(file.low) + " to " + scientific(file.high) +
+                 ", the volume's " + scientific(volume.low) + " to " + scientific(volume.high) +
+                 ": compared in the volume's range");
+  const std::filesystem::path slices = options.slices;
+  if (!slices.empty())
+    require_writable(slices.has_parent_path() ? slices.parent_path() : ".", "--slices");
+
+  const std::unique_ptr<Backend> backend = options.device.open();
+  Model model(*backend, file.spec);
+  model.upload(file.parameters);
+  const Evaluation found = evaluate(model, file.low, file.high, volume, !slices.empty());
+  if (!slices.empty())
+    write_slices(
+        slices, found.slices, volume.low, volume.high,
+        volume.name + "  " + file.spec.network_type + "  " + fixed(found.metrics.psnr, 2) + " dB");
+  print(options, found, volume,
+        double(volume.bytes()) / double(std::filesystem::file_size(options.model)));
+}
+
+}  // namespace
+
+void attach_evaluate(CLI::App& app) {
+  const auto options = std::make_shared<EvaluateOptions>();
+  add_option(app, "model", options->model, "FILE", "The model (.safetensors)")->required();
+  add_option(app, "volume", options->volume, "FILE", "The volume, of the model's shape")
+      ->required();
+  app.add_flag("--json", options->json, "Print a JSON object instead of a table");
+  add_option(app, "--slices", options->slices, "FILE",
+             "Picture (PNG) of the middle slices: original, reconstruction, error");
+  options->device.attach(app);
+  app.footer(
+      "Example:\n"
+      "  kanbench evaluate results/models_saved/nucleon_mlp_12_1a2b3c4d.safetensors \\\n"
+      "      demo_data/nucleon_41x41x41_uint8.raw --json");
+  app.callback([options] { run_evaluate(*options); });
+}
+
+}  // namespace kanbench

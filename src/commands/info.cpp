@@ -1,0 +1,171 @@
+// kanbench info: what a file is, and what this build offers.
+
+#include <filesystem>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+#include "commands/commands.h"
+#include "commands/console.h"
+#include "commands/options.h"
+#include "kanbench/error.h"
+#include "kanbench/io.h"
+#include "kanbench/math/basis.h"
+#include "kanbench/math/encoder.h"
+#include "kanbench/model_file.h"
+
+namespace kanbench {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+struct InfoOptions {
+  std::string file;
+  bool devices = false, bases = false, encoders = false, json = false;
+};
+
+Json describe_model(const std::string& path) {
+  const ModelFile file = read_model(path);
+  const Layout layout = make_layout(file.spec);
+  Json tensors = Json::array();
+  for (const Slice& slice : layout.slices) {
+    Json shape = Json::array({slice.rows});
+    if (slice.columns) shape.push_back(slice.columns);
+    tensors.push_back({{"name", slice.name}, {"shape", shape}});
+  }
+  const auto bytes = static_cast<std::int64_t>(fs::file_size(path));
+  const double volume =
+      static_cast<double>(file.shape.count()) * static_cast<double>(size_of(file.dtype));
+  return {{"kind", "model"},
+          {"file", path},
+          {"dataset", file.dataset},
+          {"shape", {file.shape.x, file.shape.y, file.shape.z}},
+          {"dtype", name(file.dtype)},
+          {"low", file.low},
+          {"high", file.high},
+          {"spacing", file.spacing},
+          {"n_parameters", layout.parameters},
+          {"bytes", bytes},
+          {"compression_ratio", volume / static_cast<double>(bytes)},
+          {"zfp_enc", file.zfp_enc},
+          {"zfp_mlp", file.zfp_mlp},
+          {"architecture", Json::parse(to_json(file.spec))},
+          {"tensors", tensors}};
+}
+
+Json describe_volume(const std::string& path) {
+  const Volume volume = open_volume(path);
+  return {{"kind", "volume"},
+          {"file", path},
+          {"dataset", volume.name},
+          {"shape", {volume.shape.x, volume.shape.y, volume.shape.z}},
+          {"dtype", name(volume.dtype)},
+          {"voxels", volume.shape.count()},
+          {"bytes", volume.bytes()},
+          {"low", volume.low},
+          {"high", volume.high},
+          {"spacing", volume.spacing}};
+}
+
+Json describe_file(const std::string& path) {
+  if (!fs::exists(path)) throw Error(path + ": no such file: give a model or a volume");
+  return fs::path(path).extension() == ".safetensors" ? describe_model(path)
+                                                      : describe_volume(path);
+}
+
+// Each alternative of a closed set, with its numbers as they are by default.
+template <class Variant>
+Json describe_set() {
+  Json all = Json::array();
+  const auto one = [&](auto member) {
+    Json fields = Json::object();
+    member.fields(member, [&](const char* key, auto& value) { fields[key] = value; });
+    all.push_back({{"name", member.name}, {"fields", fields}});
+  };
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    (one(std::variant_alternative_t<I, Variant>{}), ...);
+  }
+  (std::make_index_sequence<std::variant_size_v<Variant>>{});
+  return all;
+}
+
+Json describe_devices() {
+  Json all = Json::array();
+  for (const Device& device : list_devices())
+    all.push_back({{"name", device.name}, {"description", device.description}});
+  return all;
+}
+
+std::string in_words(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_object()) {
+    std::string text;
+    for (const auto& [key, part] : value.items())
+      text += (text.empty() ? "" : ", ") + key + " " + in_words(part);
+    return text;
+  }
+  if (!value.is_array()) return value.dump();
+  std::string text;
+  for (const Json& part : value) text += (text.empty() ? "" : " ") + in_words(part);
+  return text;
+}
+
+// An object as key and value a line, a list of objects as a table.
+void print(const Json& json) {
+  std::vector<std::vector<std::string>> rows;
+  if (json.is_array()) {
+    for (const Json& entry : json) {
+      rows.emplace_back();
+      for (const auto& [key, value] : entry.items()) rows.back().push_back(in_words(value));
+    }
+  } else {
+    for (const auto& [key, value] : json.items()) {
+      if (key == "kind" || key == "tensors") continue;
+      rows.push_back({key, in_words(value)});
+    }
+    if (json.contains("tensors"))
+      for (const Json& tensor : json["tensors"])
+        rows.push_back(
+            {"tensor", in_words(tensor["name"]) + " [" + in_words(tensor["shape"]) + "]"});
+  }
+  std::cout << format_table(rows);
+}
+
+void run_info(const InfoOptions& options) {
+  Json said = Json::object();
+  if (!options.file.empty()) said["file"] = describe_file(options.file);
+  if (options.devices) said["devices"] = describe_devices();
+  if (options.bases) said["bases"] = describe_set<Basis>();
+  if (options.encoders) said["encoders"] = describe_set<Encoder>();
+  if (said.empty())
+    throw Error("info: name a model or a volume, or give --devices, --bases or --encoders");
+  const bool single = said.size() == 1;
+  if (options.json) {
+    std::cout << (single ? *said.begin() : said).dump(2) << "\n";
+    return;
+  }
+  for (const auto& [key, part] : said.items()) {
+    if (!single && key != "file") std::cout << key << ":\n";
+    print(part);
+  }
+}
+
+}  // namespace
+
+void attach_info(CLI::App& app) {
+  const auto options = std::make_shared<InfoOptions>();
+  add_option(app, "file", options->file, "FILE", "A model (.safetensors) or a volume");
+  app.add_flag("--devices", options->devices, "Where this build can compute on this machine");
+  app.add_flag("--bases", options->bases, "One-dimensional bases and their numbers' defaults");
+  app.add_flag("--encoders", options->encoders, "Encoders and their numbers' defaults");
+  app.add_flag("--json", options->json, "Print JSON");
+  app.footer(
+      "Examples:\n"
+      "  kanbench info demo_data/nucleon_41x41x41_uint8.raw\n"
+      "  kanbench info results/models_saved/nucleon_mlp_12_1a2b3c4d.safetensors --json\n"
+      "  kanbench info --devices");
+  app.callback([options] { run_info(*options); });
+}
+
+}  // namespace kanbench

@@ -1,0 +1,98 @@
+#include "commands/options.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "kanbench/error.h"
+#include "kanbench/parallel.h"
+
+namespace kanbench {
+namespace {
+
+// True if all of `word` is one number of type T.
+template <class T>
+bool parse_number(std::string_view word, T& value) {
+  const char* end = word.data() + word.size();
+  const auto [stop, error] = std::from_chars(word.data(), end, value);
+  return !word.empty() && error == std::errc{} && stop == end;
+}
+
+CLI::Validator validator(std::function<std::string(std::string&)> check) {
+  CLI::Validator made;
+  made.operation(std::move(check)).description("");
+  return made;
+}
+
+}  // namespace
+
+CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
+  return validator([least, most](std::string& word) -> std::string {
+    std::int64_t value = 0;
+    if (parse_number(word, value) && value >= least && value <= most) return "";
+    std::string right = "'" + word + "' is not a whole number from " + std::to_string(least);
+    if (most != INT64_MAX) return right + " to " + std::to_string(most);
+    return right + " up";
+  });
+}
+
+CLI::Validator share() {
+  return validator([](std::string& word) -> std::string {
+    double value = 0;
+    if (parse_number(word, value) && value > 0 && value <= 1) return "";
+    return "'" + word + "' is not a share above 0 and up to 1: give e.g. 0.8";
+  });
+}
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  return validator([words = std::move(words)](std::string& word) -> std::string {
+    if (std::find(words.begin(), words.end(), word) != words.end()) return "";
+    const std::string near = nearest(word, words);
+    return "unknown '" + word + "'" + near + (near.empty() ? ":" : "") + " use one of " +
+           join(words);
+  });
+}
+
+void DeviceOptions::attach(CLI::App& app) {
+  add_option(app, "--device", device_, "auto|cpu|cuda[:N]",
+             "Where to compute (default auto: the first CUDA device, else the CPU)");
+  add_option(app, "--threads", threads_, "N", "CPU threads (default: one per core)")
+      ->check(whole_number(1, 4096));
+}
+
+std::unique_ptr<Backend> DeviceOptions::open(std::string* said) const {
+  set_threads(threads_);
+  return open_backend(device_, said);
+}
+
+Box parse_box(const std::string& word, const Shape& shape, const std::string& what) {
+  const std::string form = what + " '" + word + "': ";
+  const std::int64_t size[3] = {shape.x, shape.y, shape.z};
+  Box box = whole(shape);
+  std::string_view left = word;
+  for (int axis = 0; axis < 3; ++axis) {
+    const std::size_t comma = left.find(',');
+    if ((comma == left.npos) != (axis == 2))
+      throw Error(form + "give three ranges, x0:x1,y0:y1,z0:z1, in voxels of " + text(shape));
+    const std::string_view range = left.substr(0, comma);
+    left.remove_prefix(std::min(left.size(), range.size() + 1));
+    const std::size_t colon = range.find(':');
+    const std::string_view low = range.substr(0, colon);
+    const std::string_view high = colon == range.npos ? "?" : range.substr(colon + 1);
+    if ((!low.empty() && !parse_number(low, box.low[axis])) ||
+        (!high.empty() && !parse_number(high, box.high[axis])))
+      throw Error(form + "'" + std::string(range) +
+                  "' is not a range like 0:" + std::to_string(size[axis]));
+    if (box.low[axis] < 0 || box.low[axis] >= box.high[axis] || box.high[axis] > size[axis])
+      throw Error(form + "'" + std::string(range) + "' is empty or reaches outside 0:" +
+                  std::to_string(size[axis]) + " of " + text(shape));
+  }
+  return box;
+}
+
+Dtype require_dtype(const std::string& word, const std::string& what) {
+  Dtype dtype;
+  if (parse_dtype(word, dtype)) return dtype;
+  throw Error(what + ": unknown dtype '" + word + "': use one of " + dtype_names());
+}
+
+}  // namespace kanbench

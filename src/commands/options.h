@@ -1,0 +1,51 @@
+#pragma once
+// Options that several subcommands share, and checks whose messages say what would be right.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kanbench/backend.h"
+#include "kanbench/volume.h"
+
+namespace kanbench {
+
+/// Checks a whole number in [least, most].
+CLI::Validator whole_number(std::int64_t least, std::int64_t most = INT64_MAX);
+
+/// Checks a share, a number in (0, 1].
+CLI::Validator share();
+
+/// Checks that a word is one of `words`, naming the nearest otherwise.
+CLI::Validator one_of(std::vector<std::string> words);
+
+/// An option shown as `flags form`; completion offers the words of a form "a|b|c", files for FILE
+/// and directories for DIR.
+template <class T>
+CLI::Option* add_option(CLI::App& app, const std::string& flags, T& value, const std::string& form,
+                        const std::string& description) {
+  return app.add_option(flags, value, description)->option_text(form);
+}
+
+/// --device and --threads.
+class DeviceOptions {
+ public:
+  void attach(CLI::App& app);
+  /// Sets the thread count and opens the device; `said` as in open_backend().
+  std::unique_ptr<Backend> open(std::string* said = nullptr) const;
+
+ private:
+  std::string device_ = "auto";
+  int threads_ = 0;
+};
+
+/// The box that "x0:x1,y0:y1,z0:z1" names within `shape`; an end left out is the volume's own.
+/// Throws Error naming `what` for another form, or a box that is empty or reaches outside.
+Box parse_box(const std::string& word, const Shape& shape, const std::string& what);
+
+/// The dtype of that name; throws Error naming `what` and the nearest.
+Dtype require_dtype(const std::string& word, const std::string& what);
+
+}  // namespace kanbench

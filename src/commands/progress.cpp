@@ -1,0 +1,84 @@
+#include "commands/progress.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kanbench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Without a terminal a line at most this often, and the last epoch's.
+constexpr double kSecondsBetweenLines = 3;
+
+double since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::string bar(double done, int width) {
+  const int full = static_cast<int>(std::lround(std::clamp(done, 0.0, 1.0) * width));
+  return "[" + std::string(static_cast<std::size_t>(full), '#') +
+         std::string(static_cast<std::size_t>(width - full), '.') + "]";
+}
+
+std::string figures(double samples_per_second, double loss, double psnr) {
+  char text[64];
+  std::snprintf(text, sizeof text, "loss %.3g", loss);
+  return count(samples_per_second) + " samples/s  " + text + "  " + fixed(psnr, 2) + " dB";
+}
+
+}  // namespace
+
+BenchmarkProgress ProgressDisplay::callbacks() {
+  BenchmarkProgress calls;
+  calls.detail = [this](const std::string& text) { console_.detail("  " + text); };
+  calls.trial = [this](int trial, int trials) { begin_trial(trial, trials); };
+  calls.training.epoch = [this](int epoch, const Epoch& result) { end_epoch(epoch, result); };
+  calls.training.recovery = [this](const Recovery& recovery) {
+    char rate[32];
+    std::snprintf(rate, sizeof rate, "%.3g", recovery.lrate);
+    console_.warn(title_ + ": the loss was not finite in epoch " +
+                  std::to_string(recovery.epoch + 1) + ", step " + std::to_string(recovery.step) +
+                  ": step undone, lrate now " + rate);
+  };
+  calls.training.tick = [this](double done, double samples_per_second, double loss, double psnr) {
+    tick(done, samples_per_second, loss, psnr);
+  };
+  return calls;
+}
+
+void ProgressDisplay::begin_trial(int trial, int trials) {
+  began_ = line_ = Clock::now();
+  label_ = title_;
+  if (trials > 1)
+    label_ += "  repeat " + std::to_string(trial + 1) + " of " + std::to_string(trials);
+}
+
+void ProgressDisplay::end_epoch(int epoch, const Epoch& result) {
+  const bool last = epoch + 1 == epochs_;
+  if (console_.live() || (since(line_) < kSecondsBetweenLines && !last)) return;
+  line_ = Clock::now();
+  const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
+  console_.say("  " + label_ + "  epoch " + std::to_string(epoch + 1) + "/" +
+               std::to_string(epochs_) + "  " + figures(rate, result.loss, result.psnr));
+}
+
+void ProgressDisplay::tick(double done, double samples_per_second, double loss, double psnr) {
+  const double left = done > 0 ? since(began_) * (1 - done) / done : NAN;
+  if (!console_.live()) {
+    if (since(line_) < kSecondsBetweenLines) return;
+    line_ = Clock::now();
+    console_.say("  " + label_ + "  " + fixed(100 * done, 0) + " %  " +
+                 figures(samples_per_second, loss, psnr) + "  " + duration(left) + " left");
+    return;
+  }
+  const std::string rest = " " + fixed(100 * done, 0) + " %  " +
+                           figures(samples_per_second, loss, psnr) + "  " + duration(left) +
+                           " left";
+  const int room = console_.columns() - static_cast<int>(label_.size() + rest.size()) - 4;
+  std::string line = label_ + " " + (room >= 8 ? bar(done, std::min(room, 40)) : "") + rest;
+  line.resize(std::min(line.size(), static_cast<std::size_t>(console_.columns() - 1)));
+  console_.status(line);
+}
+
+}  // namespace kanbench

@@ -1,0 +1,151 @@
+#include "commands/selection.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+
+#include "commands/options.h"
+#include "kanbench/error.h"
+#include "kanbench/io.h"
+
+namespace kanbench {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kIndexVariables[] = {"PBS_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID"};
+
+const char* index_variable() {
+  for (const char* name : kIndexVariables) {
+    const char* value = std::getenv(name);
+    if (value && *value) return name;
+  }
+  return nullptr;
+}
+
+// ./data, then demo_data under the working directory, the program's and those above it.
+std::vector<fs::path> default_directories() {
+  std::vector<fs::path> candidates = {"data", "demo_data"};
+  std::error_code error;
+  fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+  for (int up = 0; up < 3 && !program.empty(); ++up, program = program.parent_path())
+    candidates.push_back(program / "demo_data");
+  std::vector<fs::path> found;
+  for (const fs::path& candidate : candidates) {
+    const auto same = [&](const fs::path& other) {
+      std::error_code ignored;
+      return fs::equivalent(candidate, other, ignored);
+    };
+    if (fs::is_directory(candidate, error) && std::none_of(found.begin(), found.end(), same))
+      found.push_back(candidate);
+  }
+  return found;
+}
+
+}  // namespace
+
+void RunSelection::attach(CLI::App& app) {
+  const std::string group = "Choosing runs";
+  add_option(app, "-p,--params", params_, "FILE", "Parameter file (JSON); required")
+      ->required()
+      ->group(group);
+  add_option(app, "-d,--dataset", filter_.dataset, "NAME", "Only runs of this volume")
+      ->group(group);
+  add_option(app, "--network-types", filter_.network_types, "mlp|fastkan",
+             "Only these decoders, separated by commas (kan, fkan: fastkan)")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group(group);
+  add_option(app, "--hashmap-size", filter_.hashmap_size, "N",
+             "Only runs with this log2_hashmap_size")
+      ->check(whole_number(0, 30))
+      ->group(group);
+  add_option(app, "--run-index", filter_.run_index, "N",
+             "Only the run with this index in the file (see --list); defaults to\n"
+             "PBS_ARRAY_INDEX or SLURM_ARRAY_TASK_ID where one is set")
+      ->check(whole_number(0))
+      ->group(group);
+  add_option(app, "--data-dir", data_directory_, "DIR",
+             "Where volumes name_XxYxZ_dtype.raw lie (default: ./data, then demo_data)")
+      ->group(group);
+
+  const std::string numbers = "Above the file";
+  add_option(app, "--epochs", overrides_.epochs, "N", "Epochs, instead of the file's")
+      ->check(whole_number(1, 1000000))
+      ->group(numbers);
+  add_option(app, "--batch-size", overrides_.batch_size, "N",
+             "Samples a step (default: at least 256 steps an epoch, at most what fits)")
+      ->check(whole_number(1, std::int64_t{1} << 32))
+      ->group(numbers);
+  add_option(app, "--repeats", overrides_.repeats, "N",
+             "Train each run with this many seeds: seed, seed + 1, ... (default 1)")
+      ->check(whole_number(1, 10000))
+      ->group(numbers);
+  add_option(app, "--seed", overrides_.seed, "N", "The first seed (default 0)")
+      ->check(whole_number(0))
+      ->group(numbers);
+  add_option(app, "--precision", overrides_.precision, "auto|fp32",
+             "Numbers that training computes with (default auto; the CPU has fp32)")
+      ->group(numbers);
+  app.add_flag_callback(
+         "--faithful", [this] { overrides_.faithful = true; },
+         "Train by the reference implementation's recipe instead of ours")
+      ->group(numbers);
+}
+
+std::optional<std::int64_t> RunSelection::index() const {
+  const char* variable = index_variable();
+  if (filter_.run_index || !variable) return filter_.run_index;
+  const std::string_view word = std::getenv(variable);
+  std::int64_t value = -1;
+  const auto [stop, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+  if (error != std::errc{} || stop != word.data() + word.size() || value < 0)
+    throw Error(
+        std::string(variable) + "='" + std::string(word) +
+        "' is not a run index: use a whole number from 0 up, unset it, or give --run-index");
+  return value;
+}
+
+std::string RunSelection::index_source() const {
+  const char* variable = index_variable();
+  return variable && !filter_.run_index ? variable : "";
+}
+
+std::vector<Run> RunSelection::select(std::optional<std::int64_t> index) const {
+  RunFilter filter = filter_;
+  filter.run_index = index;
+  return select_runs(load_runs(params_), filter, overrides_);
+}
+
+std::vector<Run> RunSelection::runs() const { return select(index()); }
+
+std::vector<Run> RunSelection::all_runs() const { return select(std::nullopt); }
+
+fs::path RunSelection::locate(const std::string& dataset) const {
+  if (!data_directory_.empty()) {
+    if (!fs::is_directory(data_directory_))
+      throw Error("--data-dir " + data_directory_ + ": no such directory");
+    return find_dataset(data_directory_, dataset);
+  }
+  const std::vector<fs::path> directories = default_directories();
+  std::vector<std::string> known;
+  for (const fs::path& directory : directories) {
+    const std::vector<std::string> names = list_datasets(directory);
+    if (std::find(names.begin(), names.end(), dataset) != names.end())
+      return find_dataset(directory, dataset);
+    known.insert(known.end(), names.begin(), names.end());
+  }
+  std::error_code error;
+  if (fs::is_regular_file(dataset, error)) return dataset;
+  if (directories.empty())
+    throw Error("dataset '" + dataset +
+                "': there is no ./data or ./demo_data here; say where it is with --data-dir DIR");
+  std::vector<std::string> places;
+  for (const fs::path& directory : directories) places.push_back(directory.string());
+  const std::string near = nearest(dataset, known);
+  throw Error("no dataset '" + dataset + "' in " + join(places) + near + (near.empty() ? ";" : "") +
+              " there: " + (known.empty() ? "none" : join(known)) +
+              "; say where it is with --data-dir DIR");
+}
+
+}  // namespace kanbench

@@ -1,0 +1,40 @@
+#pragma once
+// The options that choose runs of a parameter file and volumes of a data directory.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kanbench/run.h"
+
+namespace kanbench {
+
+/// --params, --dataset, --network-types, --hashmap-size, --run-index, --data-dir and the options
+/// that override a run's own numbers.
+class RunSelection {
+ public:
+  void attach(CLI::App& app);
+
+  /// The runs to do, after PBS_ARRAY_INDEX and SLURM_ARRAY_TASK_ID have been looked at.
+  std::vector<Run> runs() const;
+  /// The same without the choice by index: what a cluster's array job does in all.
+  std::vector<Run> all_runs() const;
+  /// Where the volume named `dataset` lies: in --data-dir, or else in ./data or the demo_data next
+  /// to the working directory or the program. Throws Error listing what there is.
+  std::filesystem::path locate(const std::string& dataset) const;
+  /// The variable that chose the run ("PBS_ARRAY_INDEX"), or empty.
+  std::string index_source() const;
+
+ private:
+  std::vector<Run> select(std::optional<std::int64_t> index) const;
+  std::optional<std::int64_t> index() const;
+
+  std::string params_, data_directory_;
+  RunFilter filter_;
+  RunOverrides overrides_;
+};
+
+}  // namespace kanbench

@@ -1,0 +1,233 @@
+#include "commands/sweep.h"
+
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <optional>
+
+#include "commands/progress.h"
+#include "kanbench/error.h"
+#include "kanbench/file.h"
+#include "kanbench/recipe.h"
+#include "kanbench/result.h"
+
+namespace kanbench {
+namespace {
+
+namespace fs = std::filesystem;
+using Table = std::vector<std::vector<std::string>>;
+
+std::string general(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
+std::string table_size(const Run& run) {
+  return run.log2_hashmap_size > 0 ? "2^" + std::to_string(run.log2_hashmap_size) : "none";
+}
+
+// The mean of `figure` over the trials.
+template <class Figure>
+double mean(const Result& result, Figure figure) {
+  double sum = 0;
+  for (const Trial& trial : result.trials) sum += figure(trial);
+  return result.trials.empty() ? NAN : sum / static_cast<double>(result.trials.size());
+}
+
+class Sweep {
+ public:
+  Sweep(const BenchOptions& options, Console& console)
+      : options_(options), console_(console), runs_(options.selection.runs()) {}
+
+  int run() {
+    prepare();
+    for (std::size_t i = 0; i < runs_.size(); ++i) {
+      place_ = std::to_string(i + 1) + "/" + std::to_string(runs_.size());
+      do_run(runs_[i]);
+    }
+    console_.clear_status();
+    if (!console_.quiet()) summarise();
+    return failed_;
+  }
+
+ private:
+  // Everything that can be wrong with the command line is found before the first run trains.
+  void prepare() {
+    if (const std::string source = options_.selection.index_source(); !source.empty())
+      console_.say("run " + std::to_string(runs_.at(0).index) + ", as " + source + " says");
+    keep_ = runs_to_keep(options_.selection.all_runs(), options_.save_mode);
+    for (const Run& run : runs_)
+      if (!files_.contains(run.dataset))
+        files_[run.dataset] = options_.selection.locate(run.dataset);
+    prepare_output();
+    std::string said;
+    backend_ = options_.device.open(&said);
+    if (!said.empty()) console_.detail(said);
+    console_.detail("device " + backend_->name() + ", " + bytes(double(backend_->free_bytes())) +
+                    " free");
+    communicator_ = open_communicator(options_.communicator);
+    for (const Run& run : runs_) resolve_precision(run.precision, backend_->name());
+  }
+
+  void prepare_output() {
+    if (!options_.ssd_directory.empty()) require_writable(options_.ssd_directory, "--ssd-dir");
+    if (options_.test_epoch) return;
+    const fs::path directory = options_.output_directory;
+    require_writable(directory, "--output-dir");
+    const fs::path csv =
+        options_.output.empty() ? directory / "results.csv" : fs::path(options_.output);
+    if (!options_.output.empty()) {
+      if (csv.extension() != ".csv")
+        throw Error("--output " + csv.string() + ": give a file name that ends in .csv");
+      require_writable(csv.has_parent_path() ? csv.parent_path() : ".", "--output");
+    }
+    rows_.emplace(csv);
+    if (options_.slices.empty()) return;
+    const fs::path slices = options_.slices;
+    one_picture_ = slices.extension() == ".png";
+    const fs::path parent = slices.has_parent_path() ? slices.parent_path() : ".";
+    require_writable(one_picture_ ? parent : slices, "--slices");
+  }
+
+  void open(const std::string& dataset) {
+    if (volume_ && opened_ == dataset) return;
+    volume_.reset();
+    fs::path file = files_.at(dataset);
+    if (!options_.ssd_directory.empty()) file = stage_file(file, options_.ssd_directory);
+    volume_.emplace(open_volume(file));
+    opened_ = dataset;
+    console_.detail(file.string() + ": " + text(volume_->shape) + " " + name(volume_->dtype) +
+                    ", values " + general(volume_->low) + " to " + general(volume_->high));
+  }
+
+  void do_run(const Run& chosen) {
+    Run run = chosen;
+    if (options_.test_epoch) run.epochs = run.repeats = 1;
+    open(run.dataset);
+    const std::string id = run_id(run, volume_signature(*volume_));
+    const std::string title =
+        "[" + place_ + "] " + run.dataset + " " + run.network_type + " " + table_size(run);
+    if (rows_ && options_.resume && skip(id, title)) return;
+    console_.detail(title + "  run " + std::to_string(run.index) + ", id " + id);
+
+    BenchmarkSettings settings;
+    settings.safety_margin = options_.safety_margin;
+    settings.output_directory = options_.output_directory;
+    settings.keep = keep_.contains(run.index);
+    settings.training_only = options_.test_epoch;
+    if (rows_ && !options_.slices.empty())
+      settings.slices =
+          one_picture_ ? fs::path(options_.slices)
+                       : fs::path(options_.slices) / (file_stem(run, volume_->name, id) + ".png");
+    ProgressDisplay display(console_, title, run.epochs);
+    results_.push_back(
+        run_benchmark(run, *volume_, *backend_, *communicator_, settings, display.callbacks()));
+    const Result& result = results_.back();
+    full_epochs_.push_back(chosen.epochs);
+    if (result.status == "failed") {
+      ++failed_;
+      console_.warn(title + ": failed: " + result.failure);
+    }
+    if (rows_ && communicator_->rank() == 0) rows_->append(result);
+  }
+
+  bool skip(const std::string& id, const std::string& title) {
+    const std::string status = rows_->status(id);
+    if (status.empty()) return false;
+    ++skipped_;
+    console_.say(title + "  skipped: " + rows_->csv().string() + " has run " + id + " (" + status +
+                 "); --no-resume runs it again");
+    return true;
+  }
+
+  void summarise() const {
+    if (options_.test_epoch) {
+      std::cout << format_table(epoch_table());
+      return;
+    }
+    if (!results_.empty()) std::cout << format_table(result_table());
+    if (!results_.empty()) std::cout << "SSIM: " << results_.back().ssim_variant << "\n";
+    if (skipped_ > 0) std::cout << skipped_ << " of " << runs_.size() << " runs were done before\n";
+    std::cout << "rows: " << rows_->csv().string()
+              << ", histories: " << rows_->json_lines().string() << "\n";
+    bool models = false;
+    for (const Result& result : results_) models |= !result.model_file.empty();
+    const fs::path directory = options_.output_directory;
+    if (models)
+      std::cout << "models: " << (directory / "models_saved").string()
+                << ", reconstructions: " << (directory / "reconstructions_saved").string() << "\n";
+    if (!options_.slices.empty() && !results_.empty())
+      std::cout << "slices: " << options_.slices << "\n";
+  }
+
+  Table result_table() const {
+    Table rows = {{"dataset", "network", "table", "parameters", "ratio", "PSNR dB", "SSIM",
+                   "SSIM 3-D", "train s", "samples/s", "status"}};
+    for (const Result& r : results_) {
+      const double ratio = mean(r, [&](const Trial& t) {
+        return t.inr_bytes > 0 ? double(r.data_bytes) / double(t.inr_bytes) : NAN;
+      });
+      rows.push_back({r.run.dataset, r.run.network_type, table_size(r.run),
+                      std::to_string(r.n_parameters), fixed(ratio, 2),
+                      fixed(mean(r, [](const Trial& t) { return t.metrics.psnr; }), 2),
+                      fixed(mean(r, [](const Trial& t) { return t.metrics.ssim; }), 4),
+                      fixed(mean(r, [](const Trial& t) { return t.metrics.ssim_3d; }), 4),
+                      fixed(mean(r, [](const Trial& t) { return t.history.seconds; }), 1),
+                      count(mean(r, [](const Trial& t) { return t.history.samples_per_second(); })),
+                      r.status});
+    }
+    return rows;
+  }
+
+  Table epoch_table() const {
+    Table rows = {
+        {"dataset", "network", "table", "batch", "s/epoch", "samples/s", "epochs", "all epochs"}};
+    for (std::size_t i = 0; i < results_.size(); ++i) {
+      const Result& r = results_[i];
+      const double seconds = mean(r, [](const Trial& t) { return t.history.seconds; });
+      rows.push_back({r.run.dataset, r.run.network_type, table_size(r.run),
+                      std::to_string(r.batch_size), fixed(seconds, 3),
+                      count(mean(r, [](const Trial& t) { return t.history.samples_per_second(); })),
+                      std::to_string(full_epochs_[i]), duration(seconds * full_epochs_[i])});
+    }
+    return rows;
+  }
+
+  const BenchOptions& options_;
+  Console& console_;
+  std::vector<Run> runs_;
+  std::set<std::int64_t> keep_;
+  std::map<std::string, fs::path> files_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Communicator> communicator_;
+  std::optional<ResultFile> rows_;
+  std::optional<Volume> volume_;
+  std::string opened_, place_;
+  std::vector<Result> results_;
+  std::vector<int> full_epochs_;
+  bool one_picture_ = false;
+  int skipped_ = 0, failed_ = 0;
+};
+
+}  // namespace
+
+void list_runs(const BenchOptions& options) {
+  Table rows = {{"index", "dataset", "network", "table", "base", "levels", "features", "scale",
+                 "neurons", "hidden", "lrate", "epochs", "parameters"}};
+  for (const Run& r : options.selection.runs())
+    rows.push_back({std::to_string(r.index), r.dataset, r.network_type, table_size(r),
+                    std::to_string(r.base_resolution), std::to_string(r.n_levels),
+                    std::to_string(r.n_features_per_level), general(r.per_level_scale),
+                    std::to_string(r.n_neurons), std::to_string(r.n_hidden_layers),
+                    general(r.lrate), std::to_string(r.epochs),
+                    std::to_string(make_layout(make_spec(r)).parameters)});
+  std::cout << format_table(rows);
+}
+
+int run_sweep(const BenchOptions& options, Console& console) {
+  return Sweep(options, console).run();
+}
+
+}  // namespace kanbench

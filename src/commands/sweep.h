@@ -1,0 +1,35 @@
+#pragma once
+// The loop of `kanbench bench` over runs.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "commands/console.h"
+#include "commands/options.h"
+#include "commands/selection.h"
+#include "kanbench/benchmark.h"
+#include "kanbench/io.h"
+
+namespace kanbench {
+
+/// What the command line of `bench` says.
+struct BenchOptions {
+  RunSelection selection;
+  DeviceOptions device;
+  double safety_margin = 0.8;
+  std::string save_mode = "largest";
+  std::string output_directory = "results", output, ssd_directory, slices;
+  std::string communicator = "auto";
+  bool list = false, test_epoch = false, resume = true, quiet = false;
+  int verbosity = 0;
+};
+
+/// Prints the chosen runs as a table.
+void list_runs(const BenchOptions& options);
+
+/// Does the chosen runs one after the other, a row each, and prints what came of them. Returns how
+/// many failed.
+int run_sweep(const BenchOptions& options, Console& console);
+
+}  // namespace kanbench

@@ -1,0 +1,122 @@
+// The program: the command line from the table of subcommands, and the one place that catches.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+
+#include "commands/commands.h"
+#include "kanbench/error.h"
+
+namespace kanbench {
+namespace {
+
+constexpr int kUsersFault = 2, kOtherFault = 1;
+
+constexpr const char* kFooter =
+    "Without a command: bench. `kanbench COMMAND --help` says more of each.\n"
+    "\n"
+    "Examples:\n"
+    "  kanbench --params params/params.json --dataset nucleon\n"
+    "  kanbench evaluate results/models_saved/NAME.safetensors demo_data/NAME.raw\n"
+    "  kanbench reconstruct NAME.safetensors -o NAME.raw --size 256x256x256\n"
+    "\n"
+    "Exit status: 0 done; 1 a run or the machine failed; 2 the command line, a parameter file or\n"
+    "another input was wrong: one line says what, where, and what would be right.\n"
+    "\n"
+    "Environment: PBS_ARRAY_INDEX, SLURM_ARRAY_TASK_ID (the run to do, as --run-index)";
+
+void build(CLI::App& app) {
+  app.name("kanbench");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("kanbench ") + KANBENCH_VERSION);
+  app.get_formatter()->column_width(34);
+  app.footer(kFooter);
+  for (const Command& command : commands())
+    command.attach(*app.add_subcommand(command.name, command.description));
+}
+
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) names.emplace_back(command.name);
+  return names;
+}
+
+// The words after the program's name, with `bench` put first where no command is.
+std::vector<std::string> words_of(int count, char** values) {
+  std::vector<std::string> words(values + 1, values + count);
+  if (words.empty()) words.emplace_back("--help");
+  const std::string first = words.front();
+  if (first.empty() ||
+      first[0] == '-' && first != "--help" && first != "-h" && first != "--version")
+    words.insert(words.begin(), "bench");
+  return words;
+}
+
+// The first word as a command that is not in the table, with the nearest; empty if it is there.
+std::string explain_command(const std::string& word) {
+  const std::vector<std::string> names = command_names();
+  if (word.empty() || word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end())
+    return "";
+  const std::string near = nearest(word, names);
+  return "unknown command '" + word + "'" + (near.empty() ? ":" : near) + " use one of " +
+         join(names);
+}
+
+// What was not understood, and the nearest option of the chosen subcommand.
+std::string explain_extra(const CLI::App& root) {
+  const CLI::App* app = &root;
+  if (!root.get_subcommands().empty()) app = root.get_subcommands().front();
+  const std::vector<std::string> extras = app->remaining(true);
+  const std::string word = extras.empty() ? "" : extras.front();
+  const std::string help =
+      "; see kanbench " + (app == &root ? "" : app->get_name() + " ") + "--help";
+  if (word.empty() || word[0] != '-') return "unexpected argument '" + word + "'" + help;
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app->get_options())
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  const std::string option = word.substr(0, word.find('='));
+  const std::string near = nearest(option, known);
+  return "unknown option '" + option + "'" + (near.empty() ? help : near);
+}
+
+int complain(const std::string& message, int status) {
+  std::string line = message;
+  for (char& c : line)
+    if (c == '\n') c = ' ';
+  std::fprintf(stderr, "kanbench: %s\n", line.c_str());
+  return status;
+}
+
+int run(int count, char** values) {
+  CLI::App app("Neural representations of scalar volumes: train, reconstruct, measure");
+  build(app);
+  std::vector<std::string> words = words_of(count, values);
+  try {
+    if (const std::string unknown = explain_command(words.front()); !unknown.empty())
+      return complain(unknown, kUsersFault);
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+    std::cout.flush();
+    if (!std::cout) throw SystemError("writing to standard output failed");
+    return 0;
+  } catch (const CLI::RuntimeError& failed) {
+    return failed.get_exit_code();
+  } catch (const CLI::Success& wanted) {
+    return app.exit(wanted);
+  } catch (const CLI::ExtrasError&) {
+    return complain(explain_extra(app), kUsersFault);
+  } catch (const CLI::ParseError& error) {
+    return complain(error.what(), kUsersFault);
+  } catch (const Error& error) {
+    return complain(error.what(), kUsersFault);
+  } catch (const std::bad_alloc&) {
+    return complain("out of memory", kOtherFault);
+  } catch (const std::exception& error) {
+    return complain(error.what(), kOtherFault);
+  }
+}
+
+}  // namespace
+}  // namespace kanbench
+
+int main(int count, char** values) { return kanbench::run(count, values); }
