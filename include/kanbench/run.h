@@ -75,9 +75,11 @@ struct RunFilter {
 std::vector<Run> load_runs(const std::string& path,
                            const std::vector<std::string>& network_types = {"mlp", "fastkan"});
 
-/// The same from text, for tests and fuzzing; `source` stands for the file in messages.
+/// The same from text, for tests and fuzzing; `source` stands for the file in messages. A file of
+/// more than `limit` runs is an Error.
 std::vector<Run> parse_runs(const std::string& text, const std::string& source,
-                            const std::vector<std::string>& network_types = {"mlp", "fastkan"});
+                            const std::vector<std::string>& network_types = {"mlp", "fastkan"},
+                            std::int64_t limit = 10'000'000);
 
 /// The runs that pass the filter, overrides applied. Throws Error where the filter names a dataset,
 /// network type or index that the file does not have, listing those it has.

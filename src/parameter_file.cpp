@@ -1,0 +1,265 @@
+// Parameter files: each entry's keys become axes, and the axes' cartesian product becomes runs.
+
+#include <algorithm>
+#include <array>
+
+#include "kanbench/error.h"
+#include "kanbench/file.h"
+#include "kanbench/run.h"
+#include "sweep.h"
+
+namespace kanbench {
+
+namespace {
+
+/// What an entry says, each axis in its place of the product's order.
+struct Entry {
+  std::vector<Axis> axes, kan_axes;
+  std::vector<std::string> network_types;
+};
+
+/// The axes that vary slowest, outermost first; the others follow as they stand in the file.
+constexpr std::array outermost{"log2_hashmap_size", "n_neurons", "n_hidden_layers", "n_levels",
+                               "n_features_per_level"};
+/// Those of kan_params, which vary fastest of all.
+constexpr std::array innermost{"grid_radius", "num_grids", "use_base_update"};
+
+template <std::size_t N>
+std::size_t rank(const std::array<const char*, N>& names, const Axis& axis) {
+  const auto same = [&](const char* name) { return std::string(name) == axis.key->name; };
+  return static_cast<std::size_t>(std::find_if(names.begin(), names.end(), same) - names.begin());
+}
+
+template <std::size_t N>
+void order(const std::array<const char*, N>& names, std::vector<Axis>& axes) {
+  std::stable_sort(axes.begin(), axes.end(),
+                   [&](const Axis& a, const Axis& b) { return rank(names, a) < rank(names, b); });
+}
+
+const JsonNode* find_member(const JsonNode::Object& object, const std::string& name) {
+  for (const auto& [key, value] : object)
+    if (key == name) return &value;
+  return nullptr;
+}
+
+[[noreturn]] void refuse_key(const Place& place, const std::string& key,
+                             std::vector<std::string> known) {
+  std::string remedy = nearest(key, known);
+  if (find_key(kan_keys(), key))
+    remedy = ", it belongs in kan_params";
+  else if (remedy.empty())
+    remedy = "; known: " + join(known);
+  throw Error(place.source + ": " + member_path(place.path, key) + " is not a known key" + remedy);
+}
+
+/// Reads the members of `object` that are `keys`; `take` gets each other one and says whether it
+/// knew it.
+template <class Take>
+std::vector<Axis> read_axes(const JsonNode::Object& object, std::span<const RunKey> keys,
+                            const Place& place, std::int64_t limit, Take&& take) {
+  std::vector<Axis> axes;
+  for (const auto& [name, value] : object) {
+    const Place here{place.source, member_path(place.path, name)};
+    if (const RunKey* key = find_key(keys, name)) {
+      const JsonNode* step = key->is_number() ? find_member(object, name + "_step") : nullptr;
+      axes.push_back(read_axis(*key, value, step, here, limit));
+      continue;
+    }
+    const RunKey* stepped =
+        name.ends_with("_step") ? find_key(keys, name.substr(0, name.size() - 5)) : nullptr;
+    if (stepped && stepped->is_number()) {
+      if (!find_member(object, stepped->name))
+        throw Error(here.source + ": " + here.path + " has no range to step through, write " +
+                    stepped->name + " as [low, high] beside it");
+      continue;
+    }
+    take(name, value, here);
+  }
+  return axes;
+}
+
+std::vector<std::string> read_network_types(const JsonNode& value, const Place& place) {
+  const auto* list = value.as<JsonNode::List>();
+  if (!list || list->empty()) refuse(place, value, "a list of network types like [\"mlp\"]");
+  std::vector<std::string> types;
+  for (std::size_t i = 0; i < list->size(); ++i) {
+    const Place here{place.source, item_path(place.path, i)};
+    const auto* name = (*list)[i].as<std::string>();
+    if (!name) refuse(here, (*list)[i], "the name of a network type like \"mlp\"");
+    try {
+      types.push_back(canonical_network_type(*name));
+    } catch (const Error& error) {
+      throw Error(here.source + ": " + here.path + ": " + error.what());
+    }
+    if (std::count(types.begin(), types.end(), types.back()) > 1)
+      throw Error(here.source + ": " + here.path + " names " + types.back() +
+                  " a second time, once is right");
+  }
+  return types;
+}
+
+void require_keys(const std::vector<Axis>& axes, const Place& place) {
+  std::vector<std::string> missing;
+  for (const RunKey& key : run_keys())
+    if (key.required &&
+        std::none_of(axes.begin(), axes.end(), [&](const Axis& axis) { return axis.key == &key; }))
+      missing.emplace_back(key.name);
+  if (!missing.empty())
+    throw Error(place.source + ": " + place.path + " lacks " + join(missing) +
+                ", which every run must have");
+}
+
+std::vector<Axis> read_kan_axes(const JsonNode& value, const Place& place, std::int64_t limit) {
+  const auto* object = value.as<JsonNode::Object>();
+  if (!object) refuse(place, value, "an object with " + join(key_names(kan_keys())));
+  auto axes = read_axes(*object, kan_keys(), place, limit,
+                        [&](const std::string& name, const JsonNode&, const Place&) {
+                          refuse_key(place, name, key_names(kan_keys()));
+                        });
+  order(innermost, axes);
+  return axes;
+}
+
+Entry read_entry(const JsonNode& node, const Place& place, std::vector<std::string> network_types,
+                 std::int64_t limit) {
+  const auto* object = node.as<JsonNode::Object>();
+  if (!object) refuse(place, node, "a run object {...}");
+  Entry entry;
+  entry.network_types = std::move(network_types);
+  entry.axes = read_axes(*object, run_keys(), place, limit,
+                         [&](const std::string& name, const JsonNode& value, const Place& here) {
+                           if (name == "network_types") {
+                             entry.network_types = read_network_types(value, here);
+                           } else if (name == "kan_params") {
+                             entry.kan_axes = read_kan_axes(value, here, limit);
+                           } else {
+                             auto known = key_names(run_keys());
+                             known.insert(known.end(), {"network_types", "kan_params"});
+                             refuse_key(place, name, std::move(known));
+                           }
+                         });
+  require_keys(entry.axes, place);
+  order(outermost, entry.axes);
+  return entry;
+}
+
+/// The number of points, or more than `limit` if it would be.
+std::int64_t product(const std::vector<Axis>& axes, std::int64_t limit) {
+  std::int64_t points = 1;
+  for (const Axis& axis : axes) {
+    const auto factor = static_cast<std::int64_t>(axis.settings.size());
+    if (points > limit / factor) return limit + 1;
+    points *= factor;
+  }
+  return points;
+}
+
+std::int64_t count_runs(const Entry& entry, std::int64_t limit) {
+  std::int64_t kinds = 0;
+  for (const std::string& type : entry.network_types)
+    kinds += type == "mlp" ? 1 : product(entry.kan_axes, limit);
+  const std::int64_t points = product(entry.axes, limit);
+  return points > limit / kinds ? limit + 1 : points * kinds;
+}
+
+template <class Leaf>
+void each_point(std::span<const Axis> axes, Run& run, const Leaf& leaf) {
+  if (axes.empty()) return leaf(run);
+  for (const Setting& setting : axes.front().settings) {
+    axes.front().key->set(run, setting);
+    each_point(axes.subspan(1), run, leaf);
+  }
+}
+
+int cube_root(std::int64_t value) {
+  std::int64_t root = 1;
+  while ((root + 1) * (root + 1) * (root + 1) <= value) ++root;
+  return static_cast<int>(root);
+}
+
+void settle(Run& run) {
+  if (run.base_resolution == 0)
+    run.base_resolution = cube_root(std::int64_t{1} << run.log2_hashmap_size);
+  if (run.log2_hashmap_size == 0) run.encoder = "identity";
+}
+
+KanParameters kan_steps(const std::vector<Axis>& axes) {
+  KanParameters kan;
+  for (const Axis& axis : axes) {
+    if (axis.key->name == std::string("grid_radius")) kan.grid_radius_step = axis.step;
+    if (axis.key->name == std::string("num_grids"))
+      kan.num_grids_step = static_cast<int>(std::min(axis.step, 64.0));
+  }
+  return kan;
+}
+
+void append_runs(const Entry& entry, const std::string& dataset, std::vector<Run>& runs) {
+  const auto add = [&](Run run) {
+    settle(run);
+    run.index = static_cast<std::int64_t>(runs.size());
+    runs.push_back(std::move(run));
+  };
+  Run start;
+  start.dataset = dataset;
+  each_point(entry.axes, start, [&](const Run& point) {
+    for (const std::string& type : entry.network_types) {
+      Run run = point;
+      run.network_type = type;
+      if (type == "mlp") {
+        add(std::move(run));
+        continue;
+      }
+      run.kan = kan_steps(entry.kan_axes);
+      each_point(entry.kan_axes, run, add);
+    }
+  });
+}
+
+/// The names behind the aliases, each once.
+std::vector<std::string> canonical(const std::vector<std::string>& names) {
+  std::vector<std::string> types;
+  for (const std::string& name : names) {
+    std::string type = canonical_network_type(name);
+    if (std::find(types.begin(), types.end(), type) == types.end())
+      types.push_back(std::move(type));
+  }
+  check(!types.empty(), "no network types");
+  return types;
+}
+
+}  // namespace
+
+std::vector<Run> parse_runs(const std::string& text, const std::string& source,
+                            const std::vector<std::string>& network_types, std::int64_t limit) {
+  const auto types = canonical(network_types);
+  const JsonNode root = parse_json(text, source);
+  const auto* datasets = root.as<JsonNode::Object>();
+  if (!datasets)
+    throw Error(source + ": holds " + describe(root) +
+                ", must be an object {\"dataset\": {run} or [runs]}");
+  std::vector<Run> runs;
+  const auto add = [&](const std::string& dataset, const JsonNode& node, const Place& place) {
+    const Entry entry = read_entry(node, place, types, limit);
+    if (count_runs(entry, limit) > limit - static_cast<std::int64_t>(runs.size()))
+      throw Error(source + ": " + place.path + " brings the file to more than " +
+                  std::to_string(limit) + " runs, sweep over fewer values");
+    append_runs(entry, dataset, runs);
+  };
+  for (const auto& [dataset, node] : *datasets) {
+    const Place place{source, member_path("", dataset)};
+    const auto* list = node.as<JsonNode::List>();
+    if ((!list && !node.as<JsonNode::Object>()) || (list && list->empty()) || dataset.empty())
+      refuse(place, node, "a run object {...} or a list of them, under a dataset's name");
+    if (!list) add(dataset, node, place);
+    for (std::size_t i = 0; list && i < list->size(); ++i)
+      add(dataset, (*list)[i], {source, item_path(place.path, i)});
+  }
+  if (runs.empty()) throw Error(source + ": holds no dataset, must name at least one");
+  return runs;
+}
+
+std::vector<Run> load_runs(const std::string& path, const std::vector<std::string>& network_types) {
+  return parse_runs(read_file(path), path, network_types);
+}
+
+}  // namespace kanbench

@@ -1,0 +1,173 @@
+// Runs after the file is read: choosing among them, writing one down, naming it.
+
+#include "kanbench/run.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "hash.h"
+#include "kanbench/error.h"
+#include "run_key.h"
+
+namespace kanbench {
+
+namespace {
+
+/// Network types and the other names that they go by.
+struct NetworkType {
+  std::string name;
+  std::vector<std::string> aliases;
+};
+
+const std::vector<NetworkType>& network_types() {
+  static const std::vector<NetworkType> types{{"mlp", {}}, {"fastkan", {"kan", "fkan"}}};
+  return types;
+}
+
+/// What `field` holds over the runs, each once, in their order.
+template <class Field>
+auto distinct(const std::vector<Run>& runs, Field field) {
+  std::vector<std::decay_t<decltype(field(runs.front()))>> found;
+  for (const Run& run : runs)
+    if (std::find(found.begin(), found.end(), field(run)) == found.end())
+      found.push_back(field(run));
+  return found;
+}
+
+/// Keeps the runs that `keep` accepts; where none does, throws that `option` names what is not
+/// there, with what is.
+template <class Keep>
+void filter_runs(std::vector<Run>& runs, const std::string& option, const std::string& value,
+                 const std::vector<std::string>& there, Keep keep) {
+  std::erase_if(runs, [&](const Run& run) { return !keep(run); });
+  if (runs.empty())
+    throw Error(option + " " + value + ": no such run, the parameter file has " + join(there) +
+                nearest(value, there));
+}
+
+std::vector<std::string> datasets(const std::vector<Run>& runs) {
+  return distinct(runs, [](const Run& run) { return run.dataset; });
+}
+
+void select_network_types(std::vector<Run>& runs, const std::vector<std::string>& names) {
+  std::vector<std::string> wanted;
+  for (const std::string& name : names) wanted.push_back(canonical_network_type(name));
+  const auto there = distinct(runs, [](const Run& run) { return run.network_type; });
+  for (const std::string& name : wanted)
+    if (std::find(there.begin(), there.end(), name) == there.end())
+      throw Error("--network-types " + name + ": no such run, the parameter file has " +
+                  join(there));
+  std::erase_if(runs, [&](const Run& run) {
+    return std::find(wanted.begin(), wanted.end(), run.network_type) == wanted.end();
+  });
+}
+
+void select_hashmap_size(std::vector<Run>& runs, int size) {
+  std::vector<std::string> there;
+  for (int found : distinct(runs, [](const Run& run) { return run.log2_hashmap_size; }))
+    there.push_back(std::to_string(found));
+  filter_runs(runs, "--hashmap-size", std::to_string(size), there,
+              [&](const Run& run) { return run.log2_hashmap_size == size; });
+}
+
+void select_index(std::vector<Run>& runs, std::int64_t index, std::size_t all) {
+  std::erase_if(runs, [&](const Run& run) { return run.index != index; });
+  if (!runs.empty()) return;
+  const std::string option = "--run-index " + std::to_string(index);
+  if (index >= 0 && index < static_cast<std::int64_t>(all))
+    throw Error(option + ": the run with this index does not pass the other filters");
+  throw Error(option + ": must be from 0 to " + std::to_string(all - 1) +
+              ", the parameter file has " + std::to_string(all) + (all == 1 ? " run" : " runs"));
+}
+
+template <class Number>
+void require_positive(const std::optional<Number>& value, const std::string& option) {
+  if (value && *value < 1)
+    throw Error(option + " is " + std::to_string(*value) + ", must be at least 1");
+}
+
+void check_overrides(const RunOverrides& overrides) {
+  require_positive(overrides.epochs, "--epochs");
+  require_positive(overrides.repeats, "--repeats");
+  require_positive(overrides.batch_size, "--batch-size");
+  if (!overrides.precision) return;
+  const auto& known = find_key(run_keys(), "precision")->words;
+  if (std::find(known.begin(), known.end(), *overrides.precision) == known.end())
+    throw Error("--precision is '" + *overrides.precision + "', must be " + either(known) +
+                nearest(*overrides.precision, known));
+}
+
+void apply(const RunOverrides& overrides, Run& run) {
+  run.epochs = overrides.epochs.value_or(run.epochs);
+  run.repeats = overrides.repeats.value_or(run.repeats);
+  run.batch_size = overrides.batch_size.value_or(run.batch_size);
+  run.seed = overrides.seed.value_or(run.seed);
+  run.precision = overrides.precision.value_or(run.precision);
+  run.faithful = overrides.faithful.value_or(run.faithful);
+}
+
+}  // namespace
+
+std::string canonical_network_type(const std::string& name) {
+  std::vector<std::string> known, described;
+  for (const NetworkType& type : network_types()) {
+    if (type.name == name) return type.name;
+    known.push_back(type.name);
+    described.push_back(type.name);
+    for (const std::string& alias : type.aliases) {
+      if (alias == name) return type.name;
+      known.push_back(alias);
+    }
+    if (!type.aliases.empty()) described.back() += " (or " + join(type.aliases) + ")";
+  }
+  throw Error("unknown network type '" + name + "', must be " + either(described) +
+              nearest(name, known));
+}
+
+std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filter,
+                             const RunOverrides& overrides) {
+  check_overrides(overrides);
+  std::vector<Run> selected = runs;
+  if (!filter.dataset.empty())
+    filter_runs(selected, "--dataset", filter.dataset, datasets(runs),
+                [&](const Run& run) { return run.dataset == filter.dataset; });
+  if (!filter.network_types.empty()) select_network_types(selected, filter.network_types);
+  if (filter.hashmap_size) select_hashmap_size(selected, *filter.hashmap_size);
+  if (filter.run_index) select_index(selected, *filter.run_index, runs.size());
+  for (Run& run : selected) apply(overrides, run);
+  return selected;
+}
+
+std::string to_json(const Run& run) {
+  nlohmann::ordered_json json{{"lrate", run.lrate},
+                              {"lrate_decay", run.lrate_decay},
+                              {"epochs", run.epochs},
+                              {"n_neurons", run.n_neurons},
+                              {"n_hidden_layers", run.n_hidden_layers},
+                              {"n_levels", run.n_levels},
+                              {"n_features_per_level", run.n_features_per_level},
+                              {"per_level_scale", run.per_level_scale},
+                              {"log2_hashmap_size", run.log2_hashmap_size},
+                              {"base_resolution", run.base_resolution},
+                              {"zfp_enc", run.zfp_enc},
+                              {"zfp_mlp", run.zfp_mlp}};
+  if (run.network_type != "mlp")
+    json["kan_params"] = {{"grid_radius", run.kan.grid_radius},
+                          {"num_grids", run.kan.num_grids},
+                          {"use_base_update", run.kan.use_base_update}};
+  json["output_activation"] = run.output_activation;
+  json["loss"] = run.loss;
+  if (run.batch_size > 0) json["batch_size"] = run.batch_size;
+  json["seed"] = run.seed;
+  json["network_types"] = {run.network_type};
+  json["encoder"] = run.encoder;
+  json["precision"] = run.precision;
+  return json.dump();
+}
+
+std::string run_id(const Run& run, const std::string& volume_signature) {
+  return short_hash(run.dataset + '\n' + volume_signature + '\n' + to_json(run) + '\n' +
+                    std::to_string(run.repeats) + (run.faithful ? " faithful" : ""));
+}
+
+}  // namespace kanbench

@@ -1,0 +1,50 @@
+#pragma once
+// The keys of a run in parameter files: what each may hold and where it goes.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "kanbench/run.h"
+
+namespace kanbench {
+
+/// One value of a key.
+using Setting = std::variant<bool, std::uint64_t, double, std::string>;
+
+struct RunKey {
+  enum class Kind { whole, real, word, flag };
+
+  const char* name;
+  Kind kind;
+  /// Bounds, both allowed, of whole and real numbers.
+  double low, high;
+  /// The texts that the key takes, beside its numbers if it takes those.
+  std::vector<std::string> words;
+  bool required;
+  void (*set)(Run& run, const Setting& setting);
+
+  bool is_number() const { return kind == Kind::whole || kind == Kind::real; }
+  /// What to write: "a whole number from 1 to 4096", "l1 or mse".
+  std::string wanted() const;
+};
+
+/// What base_resolution says for the integer cube root of the table's entries.
+inline constexpr const char* cube_root_text = "(int)cbrt(1<<log2_hashmap_size)";
+
+/// Keys of a run, and those of its kan_params.
+std::span<const RunKey> run_keys();
+std::span<const RunKey> kan_keys();
+
+/// The key with that name, else null.
+const RunKey* find_key(std::span<const RunKey> keys, const std::string& name);
+
+/// The names of `keys`, each number's `_step` included.
+std::vector<std::string> key_names(std::span<const RunKey> keys);
+
+/// "a", "a or b", "a, b or c".
+std::string either(std::span<const std::string> words);
+
+}  // namespace kanbench
