@@ -26,9 +26,10 @@ struct ModelFile {
   double zfp_enc = 0, zfp_mlp = 0;
 };
 
-/// The file's bytes. With a tolerance, each tensor of that group is a ZFP stream (dtype "U8", its
-/// float shape and the tolerance in the metadata). Throws Error if a tolerance is asked for and
-/// this build has no ZFP.
+/// The file's bytes. With a tolerance, each tensor of that group is a ZFP stream where that is
+/// smaller (dtype "U8", its float shape in the metadata under "zfp." and its name, its tolerance
+/// under "zfp_enc" or "zfp_mlp"). Throws Error if a tolerance is asked for and this build has no
+/// ZFP.
 std::string encode_model(const ModelFile& file);
 
 /// What a reader of those bytes gets: parameters as stored, with ZFP's loss. Throws Error naming
