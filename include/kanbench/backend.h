@@ -89,6 +89,8 @@ class Backend {
   /// Adds `scale` times the gradient of the rows' summed loss to model.gradient(); returns sums.
   virtual BatchSums gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
                              double scale) = 0;
+  /// To be called when model.gradient() was changed by others, as by a sum over ranks.
+  virtual void gradient_changed(Model& model) = 0;
   /// One step of Adam, the `step`th (from 1), and zeroes the gradient. False if a gradient was not
   /// finite: the parameters are then unusable until restored.
   virtual bool update(Model& model, const Adam& adam, std::int64_t step) = 0;

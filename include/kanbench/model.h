@@ -102,12 +102,14 @@ class Model {
 struct Initialisation {
   /// The table is uniform in +-table.
   double table = 1e-4;
-  /// Standard deviation of the spline weights; 0 means `spline_gain` / sqrt(in * num_grids).
+  /// Standard deviation of a basis' weights where it has several an input.
   double spline_std = 0.1;
+  /// Linear weights (MLP, base branch and its bias) are uniform in +-linear_gain / sqrt(in).
+  double linear_gain = 1;
 };
 
-/// Draws the parameters of `spec` as `init` says: linear weights uniform in +-1/sqrt(in) (MLP:
-/// +-sqrt(6 / in) behind a ReLU), norms 1 and 0. The same seed gives the same numbers everywhere.
+/// Draws the parameters of `spec` as `init` says; norms start at weight 1 and bias 0. The same seed
+/// gives the same numbers for any thread count.
 std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& init,
                                    std::uint64_t seed);
 

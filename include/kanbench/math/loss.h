@@ -3,6 +3,7 @@
 
 #include <variant>
 
+#include "kanbench/math/dual.h"
 #include "kanbench/math/platform.h"
 
 namespace kanbench {
@@ -14,11 +15,11 @@ struct L1 {
   static constexpr const char* name = "l1";
   template <class T>
   KB_HD T value(T p, T t) const {
-    return p > t ? p - t : t - p;
+    return max0(p - t) + max0(t - p);
   }
   template <class T>
   KB_HD T slope(T p, T t) const {
-    return p > t ? T(1) : p < t ? T(-1) : T(0);
+    return step0(p - t) - step0(t - p);
   }
 };
 

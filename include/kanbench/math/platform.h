@@ -8,3 +8,22 @@
 #else
 #define KB_HD inline __attribute__((always_inline))
 #endif
+
+namespace kanbench {
+
+/// Whether this processor runs code built for the instruction set `name`.
+inline bool processor_has(const char* name) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (name[0] == 'b') return true;
+  if (name[3] == '2')
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi2");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#else
+  return name[0] == 'b';
+#endif
+}
+
+}  // namespace kanbench

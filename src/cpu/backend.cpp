@@ -1,0 +1,157 @@
+#include "cpu/backend.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+
+#include "kanbench/error.h"
+#include "kanbench/math/voxels.h"
+#include "kanbench/parallel.h"
+
+namespace kanbench {
+
+std::unique_ptr<Backend> open_cpu(const std::string& instruction_set) {
+  return std::make_unique<cpu::CpuBackend>(instruction_set);
+}
+
+}  // namespace kanbench
+
+namespace kanbench::cpu {
+
+std::string CpuBackend::name() const {
+  const int count = threads();
+  return "cpu " + std::to_string(count) + (count == 1 ? " thread " : " threads ") + kernels_.name;
+}
+
+std::size_t CpuBackend::free_bytes() const {
+  std::ifstream info("/proc/meminfo");
+  for (std::string key; info >> key;) {
+    std::size_t kilobytes = 0;
+    if (key == "MemAvailable:" && info >> kilobytes) return kilobytes * 1024;
+  }
+  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+         static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+void* CpuBackend::allocate(std::size_t bytes) {
+  void* memory = reserve(bytes);
+  if (!memory)
+    throw SystemError("out of memory: " + std::to_string(bytes) + " bytes are not to be had, " +
+                      std::to_string(free_bytes()) + " are free");
+  sizes_[memory] = bytes;
+  used_ += bytes;
+  peak_ = std::max(peak_, used_);
+  return memory;
+}
+
+void CpuBackend::release(void* memory) noexcept {
+  const auto found = sizes_.find(memory);
+  if (found != sizes_.end()) {
+    used_ -= found->second;
+    sizes_.erase(found);
+  }
+  Free{}(memory);
+}
+
+void CpuBackend::copy(void* to, const void* from, std::size_t bytes) {
+  constexpr std::size_t kChunk = std::size_t{1} << 22;
+  parallel(static_cast<std::int64_t>((bytes + kChunk - 1) / kChunk), [&](std::int64_t i) {
+    const std::size_t start = static_cast<std::size_t>(i) * kChunk;
+    std::memcpy(static_cast<char*>(to) + start, static_cast<const char*>(from) + start,
+                std::min(kChunk, bytes - start));
+  });
+}
+
+void CpuBackend::upload(void* to, const void* host, std::size_t bytes) { copy(to, host, bytes); }
+
+void CpuBackend::download(void* host, const void* from, std::size_t bytes) {
+  copy(host, from, bytes);
+}
+
+std::size_t CpuBackend::bytes_per_row(const ModelSpec& spec) const {
+  // Points, their tiles, target and features.
+  return sizeof(float) * static_cast<std::size_t>(3 + 3 + 1 + width(spec.encoder));
+}
+
+void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& stream,
+                        std::int64_t first_row, Rows points, Rows targets) {
+  constexpr std::int64_t kChunk = 2048;
+  const Shape& n = volume.shape;
+  const std::int64_t size[3] = {n.x, n.y, n.z};
+  float scale[3], offset[3];
+  for (int d = 0; d < 3; ++d) {
+    const double voxels = static_cast<double>(size[d]);
+    scale[d] = static_cast<float>(static_cast<double>(box.high[d] - box.low[d]) / voxels);
+    offset[d] = static_cast<float>(static_cast<double>(box.low[d]) / voxels);
+  }
+  const double range = 1 / (volume.high - volume.low);
+  parallel((points.rows + kChunk - 1) / kChunk, [&](std::int64_t chunk) {
+    const std::int64_t begin = chunk * kChunk, count = std::min(kChunk, points.rows - begin);
+    float* x[3];
+    for (int d = 0; d < 3; ++d) x[d] = points.data + d * points.stride + begin;
+    kernels_.draw(stream, first_row + begin, count, x[0], x[1], x[2]);
+    for (int d = 0; d < 3; ++d)
+      for (std::int64_t i = 0; i < count; ++i) x[d][i] = offset[d] + x[d][i] * scale[d];
+    visit(volume.dtype, [&]<class Voxel>(Voxel) {
+      const Voxel* voxels = static_cast<const Voxel*>(volume.data);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const auto value = lookup(voxels, n.x, n.y, n.z, x[0][i], x[1][i], x[2][i]);
+        targets.data[begin + i] =
+            static_cast<float>((static_cast<double>(value) - volume.low) * range);
+      }
+    });
+  });
+}
+
+ModelCache& cache_of(const Model& model) {
+  // The cache belongs to the backend; making it at first use does not change the model.
+  auto& slot = const_cast<Model&>(model).cache;
+  if (!slot) slot = std::make_shared<ModelCache>();
+  return *static_cast<ModelCache*>(slot.get());
+}
+
+const DecoderPlan& CpuBackend::plan_for(const Model& model, int rows) const {
+  auto& plans = cache_of(model).plans;
+  const auto found = plans.find(rows);
+  if (found != plans.end()) return found->second.decoder;
+  ModelCache::Plan& plan = plans[rows];
+  const ModelSpec& spec = model.spec();
+  for (std::size_t l = 0; l < spec.layers.size(); ++l) {
+    const Layer& layer = spec.layers[l];
+    const LayerOffsets& at = model.layout().layers[l];
+    LayerPlan p{};
+    p.in = layer.in;
+    p.out = layer.out;
+    p.size = size(layer.basis);
+    p.basis = static_cast<int>(layer.basis.index());
+    p.basis_data = std::visit([](const auto& b) -> const void* { return &b; }, layer.basis);
+    p.norm = layer.norm;
+    p.weight = at.weight;
+    p.base_weight = at.base_weight;
+    p.bias = at.bias;
+    p.norm_weight = at.norm_weight;
+    p.norm_bias = at.norm_bias;
+    plan.layers.push_back(p);
+  }
+  plan.decoder.output = static_cast<int>(spec.output);
+  plan.decoder.rows = rows;
+  lay_out(plan.layers, plan.decoder);
+  return plan.decoder;
+}
+
+int tile_rows(const ModelSpec& spec, std::int64_t rows) {
+  bool expands = false;
+  for (const Layer& layer : spec.layers) expands |= size(layer.basis) > 1;
+  const int most = expands ? 64 : 128;
+  if (rows >= 16 * most) return most;
+  return rows >= 512 ? 64 : 32;
+}
+
+float* scratch_floats(std::int64_t count) {
+  thread_local Room scratch;
+  return scratch.floats(count);
+}
+
+}  // namespace kanbench::cpu

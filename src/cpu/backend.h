@@ -1,0 +1,100 @@
+#pragma once
+// The CPU backend. A batch goes through in three phases: encoded level by level, so that one
+// level's table is hot at a time; tiles of rows through the whole decoder and back, in cache;
+// gradients scattered into tables by threads that own a level or a range of its rows. Sums are cut
+// into chunks by the batch alone, so that any thread count gives the same bits.
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "cpu/kernels.h"
+#include "cpu/room.h"
+#include "kanbench/backend.h"
+
+namespace kanbench::cpu {
+
+/// What a step has touched of one level's gradient, by slice of its rows.
+struct LevelTouch {
+  std::vector<std::uint8_t> flags;
+  std::vector<std::vector<std::uint32_t>> lines;
+  std::vector<std::int64_t> counts;
+  /// Whether the lists name all that is not zero.
+  bool listed = true;
+};
+
+/// Kept beside a model: plans of its decoder by tile height, and what its gradient holds.
+struct ModelCache {
+  struct Plan {
+    std::vector<LayerPlan> layers;
+    DecoderPlan decoder;
+  };
+  std::unordered_map<int, Plan> plans;
+  std::vector<LevelTouch> touched;
+};
+
+/// A batch cut into tiles: points [tiles][3][rows], features [tiles][width][rows].
+struct Tiling {
+  int rows = 0;
+  std::int64_t tiles = 0, width = 0;
+  float* points = nullptr;
+  float* features = nullptr;
+};
+
+class CpuBackend : public Backend {
+ public:
+  explicit CpuBackend(const std::string& instruction_set)
+      : kernels_(choose_kernels(instruction_set)) {}
+
+  std::string name() const override;
+  std::size_t free_bytes() const override;
+  std::size_t peak_bytes() const override { return peak_; }
+  void* allocate(std::size_t bytes) override;
+  void release(void* memory) noexcept override;
+  void upload(void* to, const void* host, std::size_t bytes) override;
+  void download(void* host, const void* from, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  VolumeView place(const Volume& volume) override { return volume.view(); }
+  std::size_t bytes_per_row(const ModelSpec& spec) const override;
+  void sample(const VolumeView& volume, const Box& box, const Stream& stream,
+              std::int64_t first_row, Rows points, Rows targets) override;
+  void predict(const Model& model, ConstRows points, Rows values) override;
+  void decode(const Model& model, const Lattice& lattice, float* values) override;
+  BatchSums gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
+                     double scale) override;
+  void gradient_changed(Model& model) override;
+  bool update(Model& model, const Adam& adam, std::int64_t step) override;
+  Ceilings measure_ceilings() override;
+  std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
+                             const Loss& loss, const Adam& adam) override;
+
+ private:
+  // passes.cpp
+  Tiling tile(const Model& model, ConstRows points, int rows);
+  void encode(const Model& model, const Tiling& tiling);
+  void forward(const Model& model, const Tiling& tiling, Rows values);
+  BatchSums train_tiles(Model& model, const Tiling& tiling, ConstRows targets, const Loss& loss,
+                        double scale);
+  void reduce(Model& model, const DecoderPlan& plan, int chunks);
+  void scatter(Model& model, const Tiling& tiling);
+  const DecoderPlan& plan_for(const Model& model, int rows) const;
+
+  const Kernels& kernels_;
+  std::size_t used_ = 0, peak_ = 0;
+  std::unordered_map<void*, std::size_t> sizes_;
+  Room points_, features_, sums_;
+};
+
+/// The cache of `model`, made at first.
+ModelCache& cache_of(const Model& model);
+
+/// Height of tiles for a batch of `rows`: enough tiles for many threads, each small enough that a
+/// tile's numbers stay in cache.
+int tile_rows(const ModelSpec& spec, std::int64_t rows);
+
+/// This thread's scratch for tiles.
+float* scratch_floats(std::int64_t count);
+
+}  // namespace kanbench::cpu

@@ -1,0 +1,134 @@
+#pragma once
+// The inner loops of the CPU backend, as a table of functions for each instruction set. Arguments
+// are plain: a unit compiled for a wider set must not share inline code with the rest.
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kanbench/math/encoder/hash_grid.h"
+#include "kanbench/math/optimizer.h"
+#include "kanbench/math/random.h"
+
+namespace kanbench::cpu {
+
+/// Widest pack of any instruction set, in floats: what buffers are padded to.
+inline constexpr int kMaxWidth = 16;
+
+/// A layer as the kernels see it. Offsets into the block of parameters; -1 where there is none.
+/// The `d` offsets point into a chunk's own sums of gradients, laid out for the kernels:
+/// dweight [in * size][columns], dbase [in][columns], where columns is `out` padded to kMaxWidth,
+/// or one lane for each of kMaxWidth samples when out is 1; dbias [out], dnorm_weight and
+/// dnorm_bias [in] of kMaxWidth lanes each.
+struct LayerPlan {
+  int in, out, size, columns;
+  int basis;
+  const void* basis_data;
+  bool norm;
+  std::int64_t weight, base_weight, bias, norm_weight, norm_bias;
+  std::int64_t dweight, dbase, dbias, dnorm_weight, dnorm_bias;
+};
+
+/// A decoder: its layers and how much room a tile takes. `rows` is a multiple of 2 * kMaxWidth.
+struct DecoderPlan {
+  const LayerPlan* layers;
+  int count;
+  int output;
+  int rows;
+  /// Widest input and most columns of any layer.
+  std::int64_t widest, columns;
+  /// Floats: shared room of the layers, all scratch of a tile, a chunk's sums.
+  std::int64_t room, scratch, sums;
+};
+
+/// Rows of phi that are expanded at a time: 64 x 64 samples are 16 KB.
+inline constexpr int kBlockPhi = 64;
+
+/// Inputs whose phi fill a block, at least one.
+KB_HD int block_inputs(const LayerPlan& plan) {
+  return plan.size >= kBlockPhi ? 1 : kBlockPhi / plan.size;
+}
+/// Floats of a block, of phi or of silu.
+KB_HD std::int64_t block_floats(const LayerPlan& plan, int rows) {
+  const std::int64_t phi = std::int64_t{block_inputs(plan)} * plan.size;
+  return (phi > kBlockPhi ? phi : kBlockPhi) * rows;
+}
+
+/// A tile of `valid` <= plan.rows rows. features [width][rows] becomes its own gradient when
+/// training, unless `skip_input`.
+struct TileArguments {
+  const DecoderPlan* plan;
+  const float* parameters;
+  float* features;
+  float* scratch;
+  int valid;
+  bool skip_input;
+  const float* targets;
+  int loss;
+  float scale;
+  float* sums;
+  double* loss_sum;
+  double* squared_sum;
+  float* values;
+};
+
+/// One level of a hash grid over tiles: points[3][rows] and features[features][rows] of tile t are
+/// at points + t * point_tile, features_at + t * feature_tile.
+struct LevelArguments {
+  encoder::GridLevel level;
+  int features;
+  float* table;
+  const float* points;
+  float* values;
+  std::int64_t tiles, point_tile, feature_tile;
+  int rows;
+  /// Scatter adds only to rows first_row ... first_row + row_count - 1 of the level.
+  std::uint32_t first_row = 0, row_count = ~std::uint32_t{0};
+};
+
+/// Cache lines of a gradient that a step has touched, in the order of their first touch.
+struct TouchedLines {
+  std::uint8_t* flags = nullptr;
+  std::uint32_t* lines = nullptr;
+  std::int64_t count = 0;
+};
+
+/// Parameters, moments and gradient of one range.
+struct UpdateArguments {
+  float *w, *m, *v, *g;
+  std::int64_t count;
+  AdamStep step;
+  bool skip_untouched;
+};
+
+struct Kernels {
+  const char* name;
+  int width;
+  /// out[3][count] uniform in [0, 1) from words first ... of the stream.
+  void (*draw)(const Stream& stream, std::int64_t first, std::int64_t count, float* x, float* y,
+               float* z);
+  void (*encode)(const LevelArguments&);
+  /// Adds values' gradient to the table of gradients; rows whose gradient is zero add nothing.
+  void (*scatter)(const LevelArguments&, TouchedLines*);
+  void (*forward)(const TileArguments&);
+  void (*train)(const TileArguments&);
+  /// Adam over a range, and the gradient zeroed; false if one was not finite.
+  bool (*update)(const UpdateArguments&);
+  /// The same over lines of 16 floats that were touched.
+  bool (*update_lines)(const UpdateArguments&, const TouchedLines&);
+  /// Fused multiply-adds in registers: 2 * 1e6 * rounds * (the returned lanes) operations.
+  double (*multiply_add)(std::int64_t rounds);
+};
+
+/// Gives each layer its `columns`, its place in a chunk's sums, and the plan its sizes.
+void lay_out(std::vector<LayerPlan>& layers, DecoderPlan& plan);
+
+/// The tables that were built, widest first.
+const std::vector<const Kernels*>& instruction_sets();
+
+/// The table for an instruction set by name; "" is the widest that this processor has. Throws Error
+/// for one that is unknown or that the processor lacks.
+const Kernels& choose_kernels(const std::string& instruction_set);
+
+}  // namespace kanbench::cpu

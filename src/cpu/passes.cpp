@@ -1,0 +1,354 @@
+// The phases of a step: tiles, encoding, decoder forward and back, reduction, scatter, update.
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+
+#include "cpu/backend.h"
+#include "kanbench/error.h"
+#include "kanbench/parallel.h"
+
+namespace kanbench::cpu {
+namespace {
+
+// Tiles that a thread encodes at a time: a few hundred microseconds of work.
+constexpr std::int64_t kEncodeTiles = 32;
+constexpr std::int64_t kMaxChunks = 64;
+constexpr std::int64_t kUpdateFloats = 1 << 16;
+constexpr std::int64_t kPredictRows = 1 << 16;
+
+LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,
+                               std::int64_t first_tile, std::int64_t tiles) {
+  const Layout& layout = model.layout();
+  const Slice& slice = layout.slices[static_cast<std::size_t>(l)];
+  const int features = static_cast<int>(slice.columns), rows = tiling.rows;
+  LevelArguments a;
+  a.level = layout.levels[static_cast<std::size_t>(l)];
+  a.features = features;
+  a.table = block + slice.offset;
+  a.points = tiling.points + first_tile * 3 * rows;
+  a.values = tiling.features + (first_tile * tiling.width + std::int64_t{l} * features) * rows;
+  a.tiles = tiles;
+  a.point_tile = 3 * rows;
+  a.feature_tile = tiling.width * rows;
+  a.rows = rows;
+  return a;
+}
+
+std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+Tiling CpuBackend::tile(const Model& model, ConstRows points, int rows) {
+  Tiling t;
+  t.rows = rows;
+  t.tiles = ceil_divide(points.rows, rows);
+  t.width = width(model.spec().encoder);
+  t.points = points_.floats(t.tiles * 3 * rows);
+  t.features = features_.floats(t.tiles * t.width * rows);
+  parallel(ceil_divide(t.tiles, kEncodeTiles), [&](std::int64_t task) {
+    const std::int64_t end = std::min(t.tiles, (task + 1) * kEncodeTiles);
+    for (std::int64_t i = task * kEncodeTiles; i < end; ++i) {
+      const std::int64_t valid = std::min<std::int64_t>(rows, points.rows - i * rows);
+      for (int d = 0; d < 3; ++d) {
+        float* to = t.points + (i * 3 + d) * rows;
+        std::copy_n(points.data + d * points.stride + i * rows, valid, to);
+        std::fill(to + valid, to + rows, 0.0f);
+      }
+    }
+  });
+  return t;
+}
+
+void CpuBackend::encode(const Model& model, const Tiling& t) {
+  const auto levels = static_cast<std::int64_t>(model.layout().levels.size());
+  if (levels == 0) {
+    std::copy_n(t.points, t.tiles * t.width * t.rows, t.features);
+    return;
+  }
+  const std::int64_t blocks = ceil_divide(t.tiles, kEncodeTiles);
+  parallel(levels * blocks, [&](std::int64_t task) {
+    const std::int64_t first = task % blocks * kEncodeTiles;
+    kernels_.encode(level_arguments(model, static_cast<int>(task / blocks),
+                                    model.parameters().data(), t, first,
+                                    std::min(kEncodeTiles, t.tiles - first)));
+  });
+}
+
+void CpuBackend::forward(const Model& model, const Tiling& t, Rows values) {
+  const DecoderPlan& plan = plan_for(model, t.rows);
+  constexpr std::int64_t kTiles = 8;
+  parallel(ceil_divide(t.tiles, kTiles), [&](std::int64_t task) {
+    float* scratch = scratch_floats(plan.scratch + t.rows);
+    float* results = scratch + plan.scratch;
+    const std::int64_t end = std::min(t.tiles, (task + 1) * kTiles);
+    for (std::int64_t i = task * kTiles; i < end; ++i) {
+      TileArguments a{};
+      a.plan = &plan;
+      a.parameters = model.parameters().data();
+      a.features = t.features + i * t.width * t.rows;
+      a.scratch = scratch;
+      a.values = results;
+      kernels_.forward(a);
+      const std::int64_t first = i * t.rows;
+      std::copy_n(results, std::min<std::int64_t>(t.rows, values.rows - first),
+                  values.data + first);
+    }
+  });
+}
+
+void CpuBackend::predict(const Model& model, ConstRows points, Rows values) {
+  for (std::int64_t first = 0; first < points.rows; first += kPredictRows) {
+    const std::int64_t rows = std::min(kPredictRows, points.rows - first);
+    const Tiling t =
+        tile(model, {points.data + first, rows, 3, points.stride}, tile_rows(model.spec(), rows));
+    encode(model, t);
+    forward(model, t, {values.data + first, rows, 1, rows});
+  }
+}
+
+BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targets,
+                                  const Loss& loss, double scale) {
+  const DecoderPlan& plan = plan_for(model, t.rows);
+  // The cut depends on the batch alone, so that sums do not depend on who adds them.
+  const std::int64_t per_chunk = ceil_divide(t.tiles, std::min(kMaxChunks, t.tiles));
+  const std::int64_t chunks = ceil_divide(t.tiles, per_chunk);
+  float* sums = sums_.floats(chunks * plan.sums);
+  std::vector<BatchSums> losses(static_cast<std::size_t>(chunks));
+  parallel(chunks, [&](std::int64_t chunk) {
+    float* scratch = scratch_floats(plan.scratch + t.rows);
+    float* padded = scratch + plan.scratch;
+    BatchSums& total = losses[static_cast<std::size_t>(chunk)];
+    TileArguments a{};
+    a.plan = &plan;
+    a.parameters = model.parameters().data();
+    a.scratch = scratch;
+    a.skip_input = model.layout().levels.empty();
+    a.loss = static_cast<int>(loss.index());
+    a.scale = static_cast<float>(scale);
+    a.sums = sums + chunk * plan.sums;
+    a.loss_sum = &total.loss;
+    a.squared_sum = &total.squared_error;
+    std::fill_n(a.sums, plan.sums, 0.0f);
+    const std::int64_t end = std::min(t.tiles, (chunk + 1) * per_chunk);
+    for (std::int64_t i = chunk * per_chunk; i < end; ++i) {
+      const std::int64_t first = i * t.rows;
+      a.valid = static_cast<int>(std::min<std::int64_t>(t.rows, targets.rows - first));
+      a.features = t.features + i * t.width * t.rows;
+      a.targets = targets.data + first;
+      if (a.valid < t.rows) {
+        std::copy_n(a.targets, a.valid, padded);
+        std::fill(padded + a.valid, padded + t.rows, 0.0f);
+        a.targets = padded;
+      }
+      kernels_.train(a);
+    }
+  });
+  reduce(model, plan, static_cast<int>(chunks));
+  BatchSums total;
+  for (const BatchSums& part : losses) {
+    total.loss += part.loss;
+    total.squared_error += part.squared_error;
+  }
+  return total;
+}
+
+namespace {
+
+// One tensor of the decoder's gradient within the chunks' sums: `rows` x `columns` of the block at
+// `to`, where number (o, k) is at from + k * stride + o, or, by lanes, the sum of the lanes there.
+struct Reduction {
+  std::int64_t to, from, rows, columns, stride;
+  bool lanes;
+};
+
+void add_tensor(std::vector<Reduction>& all, std::int64_t to, std::int64_t from, std::int64_t rows,
+                std::int64_t columns, std::int64_t stride, bool lanes) {
+  if (to >= 0) all.push_back({to, from, rows, columns, stride, lanes});
+}
+
+std::vector<Reduction> list_reductions(const DecoderPlan& plan) {
+  std::vector<Reduction> all;
+  for (int l = 0; l < plan.count; ++l) {
+    const LayerPlan& p = plan.layers[l];
+    const std::int64_t k = std::int64_t{p.in} * p.size;
+    add_tensor(all, p.weight, p.dweight, p.out, k, p.columns, p.out == 1);
+    add_tensor(all, p.base_weight, p.dbase, p.out, p.in, p.columns, p.out == 1);
+    add_tensor(all, p.bias, p.dbias, 1, p.out, kMaxWidth, true);
+    add_tensor(all, p.norm_weight, p.dnorm_weight, 1, p.in, kMaxWidth, true);
+    add_tensor(all, p.norm_bias, p.dnorm_bias, 1, p.in, kMaxWidth, true);
+  }
+  return all;
+}
+
+// Coefficients k ... k_end - 1 of one tensor over all chunks, in the chunks' order.
+void reduce_columns(const Reduction& r, const float* sums, std::int64_t chunk_floats, int chunks,
+                    std::int64_t k, std::int64_t k_end, float* block) {
+  constexpr std::int64_t kRow = 4096;
+  float total[kRow];
+  for (; k < k_end; ++k) {
+    const float* row = sums + r.from + k * r.stride;
+    for (std::int64_t first = 0; first < r.stride; first += kRow) {
+      const std::int64_t count = std::min(kRow, r.stride - first);
+      std::fill_n(total, count, 0.0f);
+      for (int c = 0; c < chunks; ++c)
+        for (std::int64_t i = 0; i < count; ++i) total[i] += row[c * chunk_floats + first + i];
+      if (r.lanes) {
+        float sum = 0;
+        for (std::int64_t i = 0; i < count; ++i) sum += total[i];
+        block[r.to + k] += sum;
+      } else {
+        for (std::int64_t o = first; o < std::min(r.rows, first + count); ++o)
+          block[r.to + o * r.columns + k] += total[o - first];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void CpuBackend::reduce(Model& model, const DecoderPlan& plan, int chunks) {
+  constexpr std::int64_t kColumns = 64;
+  const std::vector<Reduction> all = list_reductions(plan);
+  std::vector<std::pair<const Reduction*, std::int64_t>> tasks;
+  for (const Reduction& r : all)
+    for (std::int64_t k = 0; k < r.columns; k += kColumns) tasks.emplace_back(&r, k);
+  const float* sums = sums_.floats(0);
+  parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
+    const auto& [r, k] = tasks[static_cast<std::size_t>(i)];
+    reduce_columns(*r, sums, plan.sums, chunks, k, std::min(r->columns, k + kColumns),
+                   model.gradient().data());
+  });
+}
+
+namespace {
+
+// Rows of a slice are a multiple of this, so that no two slices share a cache line.
+constexpr std::int64_t kSliceRows = 64;
+
+LevelTouch& touch_of(const Model& model, int l) {
+  ModelCache& cache = cache_of(model);
+  if (cache.touched.empty()) cache.touched.resize(model.layout().levels.size());
+  return cache.touched[static_cast<std::size_t>(l)];
+}
+
+// Whether a batch touches so little of a level that a list of it is cheaper than a pass over it.
+bool worth_listing(const Slice& slice, std::int64_t rows) {
+  return 32 * rows < slice.size() / kMaxWidth;
+}
+
+void prepare_lists(LevelTouch& touch, const Slice& slice, std::int64_t slices, std::int64_t rows) {
+  const std::int64_t lines = ceil_divide(slice.size(), kMaxWidth);
+  touch.flags.resize(static_cast<std::size_t>(lines));
+  const auto count = static_cast<std::size_t>(slices);
+  if (touch.counts.size() < count) {
+    touch.counts.resize(count, 0);
+    touch.lines.resize(count);
+  }
+  const std::int64_t per_row = ceil_divide(slice.columns, kMaxWidth) + 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int64_t most = std::min(lines, touch.counts[i] + 8 * rows * per_row);
+    if (static_cast<std::int64_t>(touch.lines[i].size()) < most)
+      touch.lines[i].resize(static_cast<std::size_t>(most));
+  }
+}
+
+}  // namespace
+
+void CpuBackend::scatter(Model& model, const Tiling& t) {
+  const auto levels = static_cast<std::int64_t>(model.layout().levels.size());
+  if (levels == 0) return;
+  const std::int64_t slices = ceil_divide(threads(), levels);
+  const std::int64_t rows = t.tiles * t.rows;
+  for (int l = 0; l < levels; ++l) {
+    LevelTouch& touch = touch_of(model, l);
+    const Slice& slice = model.layout().slices[static_cast<std::size_t>(l)];
+    touch.listed = touch.listed && worth_listing(slice, rows);
+    if (touch.listed) prepare_lists(touch, slice, slices, rows);
+  }
+  parallel(levels * slices, [&](std::int64_t task) {
+    // The finest levels are the dearest: they go first.
+    const int l = static_cast<int>(levels - 1 - task / slices);
+    LevelArguments a = level_arguments(model, l, model.gradient().data(), t, 0, t.tiles);
+    const std::int64_t entries = a.level.entries;
+    const std::int64_t share = ceil_divide(ceil_divide(entries, slices), kSliceRows) * kSliceRows;
+    const std::int64_t first = task % slices * share;
+    if (first >= entries) return;
+    a.first_row = static_cast<std::uint32_t>(first);
+    a.row_count = static_cast<std::uint32_t>(std::min(share, entries - first));
+    LevelTouch& touch = touch_of(model, l);
+    if (!touch.listed) {
+      kernels_.scatter(a, nullptr);
+      return;
+    }
+    const auto s = static_cast<std::size_t>(task % slices);
+    TouchedLines lines{touch.flags.data(), touch.lines[s].data(), touch.counts[s]};
+    kernels_.scatter(a, &lines);
+    touch.counts[s] = lines.count;
+  });
+}
+
+BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
+                               double scale) {
+  check(model.training(), "gradient() of a model without room for it");
+  if (points.rows == 0) return {};
+  const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
+  encode(model, t);
+  const BatchSums sums = train_tiles(model, t, targets, loss, scale);
+  scatter(model, t);
+  return sums;
+}
+
+void CpuBackend::gradient_changed(Model& model) {
+  for (LevelTouch& touch : cache_of(model).touched) touch.listed = false;
+}
+
+bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
+  struct Task {
+    UpdateArguments arguments;
+    TouchedLines lines;
+  };
+  std::vector<Task> tasks;
+  const auto part = [&](std::int64_t at, std::int64_t count, double rate, bool skip) {
+    return UpdateArguments{model.parameters().data() + at,
+                           model.first_moment().data() + at,
+                           model.second_moment().data() + at,
+                           model.gradient().data() + at,
+                           count,
+                           adam_step(adam, rate, step),
+                           skip};
+  };
+  const auto add_range = [&](std::int64_t at, std::int64_t end, double rate, bool skip) {
+    for (; at < end; at += kUpdateFloats)
+      tasks.push_back({part(at, std::min(kUpdateFloats, end - at), rate, skip), {}});
+  };
+  const Layout& layout = model.layout();
+  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
+    const Slice& slice = layout.slices[l];
+    LevelTouch& touch = touch_of(model, static_cast<int>(l));
+    for (std::size_t s = 0; s < touch.counts.size(); ++s) {
+      TouchedLines lines{touch.flags.data(), touch.lines[s].data(), touch.counts[s]};
+      touch.counts[s] = 0;
+      if (touch.listed && adam.skip_untouched && lines.count > 0)
+        tasks.push_back({part(slice.offset, 0, adam.encoder_rate, true), lines});
+      else
+        for (std::int64_t k = 0; k < lines.count; ++k) lines.flags[lines.lines[k]] = 0;
+    }
+    if (!touch.listed || !adam.skip_untouched) {
+      const std::int64_t end = slice.offset + ceil_divide(slice.size(), kMaxWidth) * kMaxWidth;
+      add_range(slice.offset, end, adam.encoder_rate, adam.skip_untouched);
+    }
+    touch.listed = true;
+  }
+  add_range(layout.decoder_begin, layout.size, adam.decoder_rate, false);
+  std::atomic<bool> finite = true;
+  parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
+    const Task& task = tasks[static_cast<std::size_t>(i)];
+    const bool fine = task.lines.lines ? kernels_.update_lines(task.arguments, task.lines)
+                                       : kernels_.update(task.arguments);
+    if (!fine) finite = false;
+  });
+  return finite;
+}
+
+}  // namespace kanbench::cpu

@@ -1,0 +1,193 @@
+// Timing: each stage of a step alone, and what this machine can do at most.
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+
+#include "cpu/backend.h"
+#include "kanbench/parallel.h"
+
+namespace kanbench::cpu {
+namespace {
+
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// The best of several, at least a fifth of a second in all.
+double best_seconds(const std::function<void()>& work) {
+  double best = seconds_of(work), total = best;
+  for (int i = 0; i < 3 || total < 0.2; ++i) {
+    const double took = seconds_of(work);
+    best = std::min(best, took);
+    total += took;
+  }
+  return best;
+}
+
+double measure_multiply_add(const Kernels& kernels) {
+  constexpr std::int64_t kRounds = 10000000;
+  const int tasks = threads();
+  std::atomic<std::int64_t> operations = 0;
+  const double seconds = best_seconds([&] {
+    operations = 0;
+    parallel(tasks, [&](std::int64_t) {
+      operations += static_cast<std::int64_t>(kernels.multiply_add(kRounds));
+    });
+  });
+  return static_cast<double>(operations) / seconds;
+}
+
+double measure_bandwidth() {
+  constexpr std::int64_t kFloats = std::int64_t{1} << 25, kChunk = 1 << 16;
+  Room a_room, b_room;
+  float *a = a_room.floats(kFloats), *b = b_room.floats(kFloats);
+  const double seconds = best_seconds([&] {
+    parallel(kFloats / kChunk, [&](std::int64_t task) {
+      for (std::int64_t i = task * kChunk; i < (task + 1) * kChunk; ++i) a[i] += 0.5f * b[i];
+    });
+  });
+  return 3.0 * sizeof(float) * kFloats / seconds;
+}
+
+// Random rows of `bytes` read from a table of `table_bytes`, rows a second over all threads.
+double measure_random_rows(std::int64_t table_bytes, std::int64_t bytes) {
+  constexpr std::int64_t kReads = 1 << 20;
+  const auto stride = static_cast<std::int64_t>(sizeof(float)) * ((bytes + 3) / 4);
+  const std::int64_t rows = std::max<std::int64_t>(1, table_bytes / stride);
+  Room room;
+  const float* table = room.floats(rows * stride / 4);
+  std::atomic<std::int64_t> sink = 0;
+  const double seconds = best_seconds([&] {
+    parallel(threads(), [&](std::int64_t task) {
+      float sum = 0;
+      std::uint64_t state = static_cast<std::uint64_t>(task) + 1;
+      for (std::int64_t i = 0; i < kReads; ++i) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        const std::uint64_t row = ((state >> 32) * static_cast<std::uint64_t>(rows)) >> 32;
+        sum += table[static_cast<std::int64_t>(row) * stride / 4];
+      }
+      sink += static_cast<std::int64_t>(sum);
+    });
+  });
+  return static_cast<double>(kReads) * threads() / seconds;
+}
+
+// Operations of a decoder's forward pass for one row: products, and what the bases take.
+double forward_flops(const ModelSpec& spec) {
+  double flops = 0;
+  for (const Layer& layer : spec.layers) {
+    const double in = layer.in, out = layer.out, n = size(layer.basis);
+    flops += 2 * in * out * (n + (layer.base ? 1 : 0));
+    // Three exponentials of 14 operations and 3 a Gaussian; silu; mean, variance and scale.
+    if (n > 1) flops += in * (3 * 14 + 3 * n);
+    if (layer.base) flops += in * 18;
+    if (layer.norm) flops += in * 8;
+  }
+  return flops;
+}
+
+double products_flops(const ModelSpec& spec) {
+  double flops = 0;
+  for (const Layer& layer : spec.layers)
+    flops += 2.0 * layer.in * layer.out * (size(layer.basis) + (layer.base ? 1 : 0));
+  return flops;
+}
+
+Stage by_flops(const char* name, double seconds, double flops, double bytes, const Ceilings& top) {
+  return {name, seconds, flops, bytes, "flops", flops / seconds / top.flops_per_second};
+}
+Stage by_bandwidth(const char* name, double seconds, double flops, double bytes,
+                   const Ceilings& top) {
+  return {name, seconds, flops, bytes, "bandwidth", bytes / seconds / top.bytes_per_second};
+}
+
+// Seconds that random rows alone would take for eight corners of every level.
+double gather_floor(const Layout& layout, std::int64_t rows) {
+  double seconds = 0;
+  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
+    const std::int64_t row = layout.slices[l].columns * 4;
+    seconds +=
+        8.0 * static_cast<double>(rows) / measure_random_rows(layout.levels[l].entries * row, row);
+  }
+  return seconds;
+}
+
+}  // namespace
+
+Ceilings CpuBackend::measure_ceilings() {
+  return {measure_multiply_add(kernels_), measure_bandwidth()};
+}
+
+std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, std::int64_t rows,
+                                       const Loss& loss, const Adam& adam) {
+  if (!model.training()) model.train();
+  const Ceilings top = measure_ceilings();
+  const ModelSpec& spec = model.spec();
+  const Layout& layout = model.layout();
+  Buffer<float> point_block(*this, 3 * rows), targets(*this, rows), values(*this, rows);
+  const Rows points{point_block.data(), rows, 3, rows};
+  const ConstRows read{point_block.data(), rows, 3, rows};
+  const ConstRows wanted{targets.data(), rows, 1, rows};
+  const Stream stream = make_stream(1, 0, Purpose::samples);
+  const double n = static_cast<double>(rows);
+  const double features = width(spec.encoder), levels = static_cast<double>(layout.levels.size());
+  std::vector<Stage> stages;
+
+  double seconds = best_seconds([&] {
+    sample(volume, whole(volume.shape), stream, 0, points, {targets.data(), rows, 1, rows});
+  });
+  stages.push_back(by_bandwidth("sample", seconds, n * 60,
+                                n * (16 + 8.0 * static_cast<double>(size_of(volume.dtype))), top));
+
+  const Tiling t = tile(model, read, tile_rows(spec, rows));
+  if (levels > 0) {
+    const double floor = gather_floor(layout, rows);
+    seconds = best_seconds([&] { encode(model, t); });
+    stages.push_back({"encode", seconds, n * (levels * 50 + features * 16),
+                      n * 4 * (8 * features + features + 3 * levels), "random rows",
+                      floor / seconds});
+  }
+  encode(model, t);
+  const double forward_seconds = best_seconds([&] {
+    forward(model, t, {values.data(), rows, 1, rows});
+  });
+  stages.push_back(
+      by_flops("forward", forward_seconds, n * forward_flops(spec), n * 4 * (features + 1), top));
+  double both = 1e300;
+  for (int i = 0; i < 5; ++i) {
+    encode(model, t);
+    both = std::min(both, seconds_of([&] { train_tiles(model, t, wanted, loss, 1 / n); }));
+  }
+  stages.push_back(
+      by_flops("backward", std::max(both - forward_seconds, 1e-9),
+               n * (2 * products_flops(spec) + forward_flops(spec) - products_flops(spec)),
+               n * 4 * 2 * features, top));
+  if (levels > 0) {
+    const double floor = gather_floor(layout, rows);
+    seconds = best_seconds([&] { scatter(model, t); });
+    stages.push_back({"scatter", seconds, n * (levels * 50 + features * 16),
+                      n * 4 * (2 * 8 * features + features), "random rows", floor / seconds});
+  }
+  double best = 1e300;
+  for (int i = 0; i < 5; ++i) {
+    const Tiling again = tile(model, read, t.rows);
+    encode(model, again);
+    train_tiles(model, again, wanted, loss, 1 / n);
+    scatter(model, again);
+    best = std::min(best, seconds_of([&] { update(model, adam, i + 1); }));
+  }
+  double touched = 0;
+  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
+    const double entries = layout.levels[l].entries;
+    touched += layout.slices[l].columns * std::min(entries, 8 * n);
+  }
+  touched += static_cast<double>(layout.size - layout.decoder_begin);
+  stages.push_back(by_bandwidth("update", best, touched * 12, touched * 4 * 8, top));
+  return stages;
+}
+
+}  // namespace kanbench::cpu

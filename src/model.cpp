@@ -1,0 +1,171 @@
+#include "kanbench/model.h"
+
+#include <cmath>
+#include <numbers>
+#include <variant>
+
+#include "kanbench/backend.h"
+#include "kanbench/error.h"
+#include "kanbench/math/random.h"
+#include "kanbench/parallel.h"
+
+namespace kanbench {
+namespace {
+
+constexpr std::int64_t kAlignment = 16;
+constexpr std::int64_t kMaxFloats = std::int64_t{1} << 60;
+
+std::int64_t append(Layout& layout, std::string name, std::int64_t rows, std::int64_t columns,
+                    bool encoder) {
+  Slice slice{std::move(name), layout.size, rows, columns, encoder};
+  layout.parameters += slice.size();
+  layout.size += (slice.size() + kAlignment - 1) / kAlignment * kAlignment;
+  if (layout.size > kMaxFloats)
+    throw Error("the model would have more than 2^60 parameters: use smaller tables or layers");
+  layout.slices.push_back(std::move(slice));
+  return layout.slices.back().offset;
+}
+
+void append_levels(Layout& layout, const encoder::HashGrid& grid) {
+  std::int64_t first = 0;
+  for (int l = 0; l < grid.n_levels; ++l) {
+    encoder::GridLevel level = grid.level(l);
+    level.first = first;
+    first += level.entries;
+    layout.levels.push_back(level);
+    append(layout, "encoder.levels." + std::to_string(l), level.entries, grid.n_features_per_level,
+           true);
+  }
+}
+
+LayerOffsets append_layer(Layout& layout, const Layer& layer, const std::string& prefix, bool mlp) {
+  LayerOffsets at;
+  if (layer.norm) {
+    at.norm_weight = append(layout, prefix + "layernorm.weight", layer.in, 0, false);
+    at.norm_bias = append(layout, prefix + "layernorm.bias", layer.in, 0, false);
+  }
+  at.weight = append(layout, prefix + (mlp ? "weight" : "spline_weight"), layer.out,
+                     std::int64_t{layer.in} * size(layer.basis), false);
+  if (layer.base)
+    at.base_weight = append(layout, prefix + "base_weight", layer.out, layer.in, false);
+  if (layer.bias) at.bias = append(layout, prefix + "base_bias", layer.out, 0, false);
+  return at;
+}
+
+}  // namespace
+
+const char* name(OutputActivation activation) {
+  switch (activation) {
+    case OutputActivation::sigmoid:
+      return "Sigmoid";
+    case OutputActivation::relu:
+      return "ReLU";
+    default:
+      return "None";
+  }
+}
+
+Layout make_layout(const ModelSpec& spec) {
+  Layout layout;
+  if (const auto* grid = std::get_if<encoder::HashGrid>(&spec.encoder))
+    append_levels(layout, *grid);
+  layout.decoder_begin = layout.size;
+  for (std::size_t i = 0; i < spec.layers.size(); ++i)
+    layout.layers.push_back(append_layer(layout, spec.layers[i],
+                                         "decoder.layers." + std::to_string(i) + ".",
+                                         spec.network_type == "mlp"));
+  return layout;
+}
+
+Model::Model(Backend& backend, ModelSpec spec)
+    : backend_(&backend),
+      spec_(std::move(spec)),
+      layout_(make_layout(spec_)),
+      parameters_(backend, layout_.size) {}
+
+void Model::train() {
+  gradient_ = Buffer<float>(*backend_, layout_.size);
+  first_moment_ = Buffer<float>(*backend_, layout_.size);
+  second_moment_ = Buffer<float>(*backend_, layout_.size);
+}
+
+std::vector<float> Model::download() const {
+  std::vector<float> block(static_cast<std::size_t>(layout_.size));
+  backend_->download(block.data(), parameters_.data(), parameters_.bytes());
+  return block;
+}
+
+void Model::upload(const std::vector<float>& block) {
+  check(static_cast<std::int64_t>(block.size()) == layout_.size, "a block of another layout");
+  backend_->upload(parameters_.data(), block.data(), parameters_.bytes());
+}
+
+namespace {
+
+// Values start[0 .. count - 1] from words `first` / 4 on, four a draw.
+template <class Draw>
+void fill(float* start, std::int64_t count, const Stream& stream, std::int64_t first, Draw draw) {
+  constexpr std::int64_t kChunk = 1 << 16;
+  parallel((count + kChunk - 1) / kChunk, [&](std::int64_t chunk) {
+    const std::int64_t end = std::min(count, (chunk + 1) * kChunk);
+    for (std::int64_t i = chunk * kChunk; i < end; i += 4) {
+      const Words4 words = stream.words(static_cast<std::uint64_t>((first + i) / 4));
+      float values[4];
+      draw(words, values);
+      for (std::int64_t j = i; j < std::min(end, i + 4); ++j) start[j] = values[j - i];
+    }
+  });
+}
+
+void fill_uniform(float* start, std::int64_t count, const Stream& stream, std::int64_t first,
+                  double bound) {
+  fill(start, count, stream, first, [bound](const Words4& words, float* values) {
+    for (int k = 0; k < 4; ++k)
+      values[k] = static_cast<float>((2.0 * unit_float(words.v[k]) - 1.0) * bound);
+  });
+}
+
+// Box and Muller's pairs.
+void fill_normal(float* start, std::int64_t count, const Stream& stream, std::int64_t first,
+                 double deviation) {
+  fill(start, count, stream, first, [deviation](const Words4& words, float* values) {
+    for (int k = 0; k < 4; k += 2) {
+      const double radius = std::sqrt(-2 * std::log(1.0 - unit_float(words.v[k])));
+      const double angle = 2 * std::numbers::pi * unit_float(words.v[k + 1]);
+      values[k] = static_cast<float>(deviation * radius * std::cos(angle));
+      values[k + 1] = static_cast<float>(deviation * radius * std::sin(angle));
+    }
+  });
+}
+
+}  // namespace
+
+std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& init,
+                                   std::uint64_t seed) {
+  const Layout layout = make_layout(spec);
+  std::vector<float> block(static_cast<std::size_t>(layout.size));
+  const Stream table = make_stream(seed, 0, Purpose::encoder);
+  for (const Slice& slice : layout.slices)
+    if (slice.encoder)
+      fill_uniform(block.data() + slice.offset, slice.size(), table, slice.offset, init.table);
+  const Stream stream = make_stream(seed, 0, Purpose::decoder);
+  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
+    const Layer& layer = spec.layers[i];
+    const LayerOffsets& at = layout.layers[i];
+    const double bound = init.linear_gain / std::sqrt(static_cast<double>(layer.in));
+    const std::int64_t weights = std::int64_t{layer.out} * layer.in * size(layer.basis);
+    const auto place = [&](std::int64_t offset) { return block.data() + offset; };
+    if (size(layer.basis) == 1)
+      fill_uniform(place(at.weight), weights, stream, at.weight, bound);
+    else
+      fill_normal(place(at.weight), weights, stream, at.weight, init.spline_std);
+    if (layer.base)
+      fill_uniform(place(at.base_weight), std::int64_t{layer.out} * layer.in, stream,
+                   at.base_weight, bound);
+    if (layer.bias) fill_uniform(place(at.bias), layer.out, stream, at.bias, bound);
+    if (layer.norm) std::fill_n(place(at.norm_weight), layer.in, 1.0f);
+  }
+  return block;
+}
+
+}  // namespace kanbench

@@ -1,0 +1,60 @@
+#include "kanbench/recipe.h"
+
+#include "kanbench/error.h"
+
+namespace kanbench {
+
+ModelSpec make_spec(const Run& run) {
+  ModelSpec spec;
+  spec.network_type = run.network_type;
+  spec.output = run.output_activation == "Sigmoid" ? OutputActivation::sigmoid
+                : run.output_activation == "ReLU"  ? OutputActivation::relu
+                                                   : OutputActivation::none;
+  if (run.encoder == "identity" || run.log2_hashmap_size == 0)
+    spec.encoder = encoder::Identity{};
+  else
+    spec.encoder = encoder::HashGrid{run.n_levels, run.n_features_per_level, run.log2_hashmap_size,
+                                     run.base_resolution, run.per_level_scale};
+  const bool kan = run.network_type == "fastkan";
+  check(kan || run.network_type == "mlp", "a network type without a recipe");
+  int in = width(spec.encoder);
+  for (int i = 0; i <= run.n_hidden_layers; ++i) {
+    Layer layer{in, i < run.n_hidden_layers ? run.n_neurons : 1};
+    if (kan) {
+      layer.basis = basis::Rbf{run.kan.num_grids, static_cast<float>(run.kan.grid_radius)};
+      layer.base = layer.bias = run.kan.use_base_update;
+      // Behind a table whose fine levels are still noise, a norm would blow that noise up.
+      layer.norm = i > 0 || run.faithful;
+    } else if (i > 0) {
+      layer.basis = basis::Relu{};
+    }
+    spec.layers.push_back(layer);
+    in = layer.out;
+  }
+  return spec;
+}
+
+Initialisation make_initialisation(const Run& run) {
+  Initialisation init;
+  if (run.faithful) return init;
+  init.spline_std = 0.003;
+  return init;
+}
+
+Training make_training(const Run& run, std::int64_t batch_size, std::uint64_t seed) {
+  Training training;
+  training.epochs = run.epochs;
+  training.batch_size = batch_size;
+  training.lrate = run.lrate;
+  training.lrate_decay = run.lrate_decay;
+  training.seed = seed;
+  if (run.loss == "mse") training.loss = loss::Mse{};
+  if (run.faithful) {
+    training.adam.skip_untouched = false;
+    return training;
+  }
+  training.decoder_rate = 0.1;
+  return training;
+}
+
+}  // namespace kanbench

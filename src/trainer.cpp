@@ -1,0 +1,203 @@
+#include "kanbench/trainer.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+
+#include "kanbench/error.h"
+#include "kanbench/metrics.h"
+
+namespace kanbench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// A copy of everything an update changes, to come back to.
+class Snapshot {
+ public:
+  explicit Snapshot(Model& model) : model_(&model) {
+    for (const Buffer<float>* block : blocks())
+      copies_.emplace_back(model.backend(), block->size());
+  }
+  void take(std::int64_t adam_steps) {
+    adam_steps_ = adam_steps;
+    for (std::size_t i = 0; i < copies_.size(); ++i)
+      model_->backend().copy(copies_[i].data(), blocks()[i]->data(), copies_[i].bytes());
+  }
+  // Returns the count of Adam's steps at take().
+  std::int64_t restore() const {
+    for (std::size_t i = 0; i < copies_.size(); ++i)
+      model_->backend().copy(blocks()[i]->data(), copies_[i].data(), copies_[i].bytes());
+    return adam_steps_;
+  }
+
+ private:
+  std::array<const Buffer<float>*, 3> blocks() const {
+    return {&model_->parameters(), &model_->first_moment(), &model_->second_moment()};
+  }
+  Model* model_;
+  std::vector<Buffer<float>> copies_;
+  std::int64_t adam_steps_ = 0;
+};
+
+class Session {
+ public:
+  Session(Model& model, const VolumeView& volume, const Box& box, const Training& training,
+          Communicator& communicator, const Progress& progress)
+      : model_(model),
+        volume_(volume),
+        box_(box),
+        training_(training),
+        communicator_(communicator),
+        progress_(progress),
+        points_(model.backend(), 3 * training.batch_size),
+        targets_(model.backend(), training.batch_size),
+        snapshot_(model),
+        steps_(steps_per_epoch(volume.shape.count(), training.batch_size, communicator.size())) {}
+
+  History run() {
+    snapshot_.take(0);
+    for (int epoch = 0; epoch < training_.epochs && !history_.failed; ++epoch) run_epoch(epoch);
+    history_.seconds = seconds_since(start_);
+    return std::move(history_);
+  }
+
+ private:
+  // Snapshots cost a pass over the parameters: at most one in this many steps.
+  static constexpr std::int64_t kSnapshotSteps = 64;
+  static constexpr int kMaxFailures = 3;
+
+  void run_epoch(int epoch) {
+    const Clock::time_point began = Clock::now();
+    if (step_ - snapshot_step_ >= kSnapshotSteps) {
+      snapshot_.take(adam_steps_);
+      snapshot_step_ = step_;
+    }
+    BatchSums sums;
+    std::int64_t rows = 0;
+    for (std::int64_t i = 0; i < steps_ && !history_.failed; ++i, ++step_) {
+      const BatchSums batch = try_step(epoch);
+      if (!std::isfinite(batch.loss)) {
+        recover(epoch);
+        continue;
+      }
+      failures_ = 0;
+      rows += training_.batch_size;
+      sums.loss += batch.loss;
+      sums.squared_error += batch.squared_error;
+      tick(batch);
+    }
+    Epoch result;
+    result.samples = rows;
+    result.loss = rows ? sums.loss / static_cast<double>(rows) : NAN;
+    result.psnr = rows ? psnr_of(sums.squared_error / static_cast<double>(rows)) : NAN;
+    result.seconds = seconds_since(began);
+    history_.epochs.push_back(result);
+    if (progress_.epoch) progress_.epoch(epoch, result);
+  }
+
+  // The batch's sums; a loss that is not finite stands for a gradient that is not, too.
+  BatchSums try_step(int epoch) {
+    Backend& backend = model_.backend();
+    const std::int64_t batch = training_.batch_size;
+    const Rows points{points_.data(), batch, 3, batch};
+    const Rows targets{targets_.data(), batch, 1, batch};
+    const Stream stream =
+        make_stream(training_.seed, static_cast<std::uint32_t>(communicator_.rank()),
+                    Purpose::samples, static_cast<std::uint64_t>(step_));
+    backend.sample(volume_, box_, stream, 0, points, targets);
+    const double scale = 1.0 / static_cast<double>(batch * communicator_.size());
+    BatchSums sums = backend.gradient(model_, {points.data, batch, 3, batch},
+                                      {targets.data, batch, 1, batch}, training_.loss, scale);
+    if (communicator_.size() > 1) {
+      communicator_.sum(model_.gradient().data(), model_.gradient().size());
+      backend.gradient_changed(model_);
+    }
+    Adam adam = training_.adam;
+    const double rate = rate_at(epoch);
+    adam.encoder_rate = static_cast<float>(rate);
+    adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
+    if (!backend.update(model_, adam, ++adam_steps_)) sums.loss = NAN;
+    return sums;
+  }
+
+  double rate_at(int epoch) const {
+    double rate = training_.lrate * std::pow(0.5, halvings_);
+    if (training_.lrate_decay > 0) rate *= std::pow(0.5, epoch / training_.lrate_decay);
+    if (training_.anneal <= 0) return rate;
+    const double all = static_cast<double>(steps_) * training_.epochs;
+    const double left = (all - static_cast<double>(step_)) / (all * training_.anneal);
+    return rate * std::clamp(left, 0.01, 1.0);
+  }
+
+  void recover(int epoch) {
+    adam_steps_ = snapshot_.restore();
+    ++halvings_;
+    history_.failed = ++failures_ >= kMaxFailures;
+    history_.recoveries.push_back({epoch, step_, training_.lrate * std::pow(0.5, halvings_)});
+    if (progress_.recovery) progress_.recovery(history_.recoveries.back());
+  }
+
+  void tick(const BatchSums& batch) {
+    if (!progress_.tick || seconds_since(ticked_) < 0.1) return;
+    ticked_ = Clock::now();
+    const double rows = static_cast<double>(training_.batch_size);
+    const double done = static_cast<double>(step_ + 1);
+    progress_.tick(done / (static_cast<double>(steps_) * training_.epochs),
+                   done * rows / seconds_since(start_), batch.loss / rows,
+                   psnr_of(batch.squared_error / rows));
+  }
+
+  Model& model_;
+  const VolumeView& volume_;
+  const Box& box_;
+  const Training& training_;
+  Communicator& communicator_;
+  const Progress& progress_;
+  Buffer<float> points_, targets_;
+  Snapshot snapshot_;
+  std::int64_t steps_, step_ = 0, snapshot_step_ = 0, adam_steps_ = 0;
+  int failures_ = 0, halvings_ = 0;
+  History history_;
+  Clock::time_point start_ = Clock::now(), ticked_ = start_;
+};
+
+}  // namespace
+
+double History::samples_per_second() const {
+  std::int64_t samples = 0;
+  double time = 0;
+  for (const Epoch& epoch : epochs) {
+    samples += epoch.samples;
+    time += epoch.seconds;
+  }
+  return time > 0 ? static_cast<double>(samples) / time : 0;
+}
+
+std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size, int ranks) {
+  const std::int64_t rows = batch_size * ranks;
+  return (voxels + rows - 1) / rows;
+}
+
+std::int64_t choose_batch_size(std::int64_t voxels, std::size_t bytes_per_row,
+                               std::size_t free_bytes, double safety_margin) {
+  const double room = static_cast<double>(free_bytes) * safety_margin;
+  const double cap = std::min(262144.0, room / static_cast<double>(bytes_per_row));
+  const std::int64_t wanted = std::min(voxels / 256, static_cast<std::int64_t>(cap));
+  return std::clamp<std::int64_t>(wanted / 256 * 256, 256, 262144);
+}
+
+History train(Model& model, const VolumeView& volume, const Box& box, const Training& training,
+              Communicator& communicator, const Progress& progress) {
+  check(training.batch_size > 0, "an empty batch");
+  check(box.shape().count() > 0, "an empty box");
+  if (!model.training()) model.train();
+  return Session(model, volume, box, training, communicator, progress).run();
+}
+
+}  // namespace kanbench
