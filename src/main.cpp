@@ -47,8 +47,7 @@ std::vector<std::string> words_of(int count, char** values) {
   std::vector<std::string> words(values + 1, values + count);
   if (words.empty()) words.emplace_back("--help");
   const std::string first = words.front();
-  if (first.empty() ||
-      first[0] == '-' && first != "--help" && first != "-h" && first != "--version")
+  if (first[0] == '-' && first != "--help" && first != "-h" && first != "--version")
     words.insert(words.begin(), "bench");
   return words;
 }
@@ -56,8 +55,7 @@ std::vector<std::string> words_of(int count, char** values) {
 // The first word as a command that is not in the table, with the nearest; empty if it is there.
 std::string explain_command(const std::string& word) {
   const std::vector<std::string> names = command_names();
-  if (word.empty() || word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end())
-    return "";
+  if (word[0] == '-' || std::find(names.begin(), names.end(), word) != names.end()) return "";
   const std::string near = nearest(word, names);
   return "unknown command '" + word + "'" + (near.empty() ? ":" : near) + " use one of " +
          join(names);
