@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <array>
 
+#include "axis.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/run.h"
-#include "sweep.h"
 
 namespace kanbench {
 

@@ -1,4 +1,4 @@
-#include "sweep.h"
+#include "axis.h"
 
 #include <algorithm>
 #include <cmath>
