@@ -7,6 +7,7 @@
 #include <map>
 #include <system_error>
 
+#include "decimal.h"
 #include "io/quote.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
@@ -21,12 +22,6 @@ constexpr const char* kVersion = "1";
 constexpr const char* kZfpPrefix = "zfp.";
 
 using Metadata = std::map<std::string, std::string>;
-
-// The shortest digits that read back as the same double.
-std::string exact(double value) {
-  char digits[32];
-  return {digits, std::to_chars(digits, digits + sizeof digits, value).ptr};
-}
 
 std::vector<std::int64_t> tensor_shape(const Slice& slice) {
   if (slice.columns == 0) return {slice.rows};
@@ -99,7 +94,7 @@ double parse_tolerance(const Metadata& metadata, const std::string& key,
                        const std::string& source) {
   const double tolerance = parse_number(get(metadata, key, source), key, source);
   if (tolerance < 0)
-    throw Error(source + ": metadata '" + key + "': " + exact(tolerance) + " is below 0");
+    throw Error(source + ": metadata '" + key + "': " + decimal(tolerance) + " is below 0");
   return tolerance;
 }
 
@@ -122,8 +117,8 @@ ModelFile parse_metadata(const Metadata& metadata, const std::string& source) {
   file.low = parse_number(get(metadata, "low", source), "low", source);
   file.high = parse_number(get(metadata, "high", source), "high", source);
   if (!(file.low < file.high))
-    throw Error(source + ": metadata 'low' " + exact(file.low) + " is not below 'high' " +
-                exact(file.high));
+    throw Error(source + ": metadata 'low' " + decimal(file.low) + " is not below 'high' " +
+                decimal(file.high));
   file.spacing = parse_spacing(get(metadata, "spacing", source), source);
   file.zfp_enc = parse_tolerance(metadata, "zfp_enc", source);
   file.zfp_mlp = parse_tolerance(metadata, "zfp_mlp", source);
@@ -205,12 +200,12 @@ std::string encode_model(const ModelFile& file) {
                         {"dataset", file.dataset},
                         {"shape", text(file.shape)},
                         {"dtype", name(file.dtype)},
-                        {"low", exact(file.low)},
-                        {"high", exact(file.high)},
-                        {"spacing", exact(file.spacing[0]) + " " + exact(file.spacing[1]) + " " +
-                                        exact(file.spacing[2])},
-                        {"zfp_enc", exact(file.zfp_enc)},
-                        {"zfp_mlp", exact(file.zfp_mlp)}};
+                        {"low", decimal(file.low)},
+                        {"high", decimal(file.high)},
+                        {"spacing", decimal(file.spacing[0]) + " " + decimal(file.spacing[1]) +
+                                        " " + decimal(file.spacing[2])},
+                        {"zfp_enc", decimal(file.zfp_enc)},
+                        {"zfp_mlp", decimal(file.zfp_mlp)}};
   for (const Slice& slice : layout.slices)
     container.tensors.push_back(encode_tensor(file, slice, container.metadata));
   return serialise(container);

@@ -1,8 +1,7 @@
 // The architecture as JSON. What is read may come from anyone: names, keys and numbers are held to
 // what a parameter file may say, before anything is built from them.
 
-#include <array>
-#include <cmath>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <type_traits>
@@ -26,14 +25,10 @@ struct Limit {
   const char* key;
   double low, high;
 };
-constexpr Limit kLimits[] = {{"n_levels", 1, 32},
-                             {"n_features_per_level", 1, 16},
-                             {"log2_hashmap_size", 1, 26},
-                             {"base_resolution", 1, 1 << 20},
-                             {"per_level_scale", 1e-3, 1e6},
-                             {"num_grids", 2, 256},
-                             {"grid_radius", 1e-6, 1e6},
-                             {"in", 1, kMaxWidth},
+constexpr Limit kLimits[] = {{"n_levels", 1, 32},          {"n_features_per_level", 1, 16},
+                             {"log2_hashmap_size", 1, 26}, {"base_resolution", 1, 65536},
+                             {"per_level_scale", 1, 16},   {"num_grids", 2, 256},
+                             {"grid_radius", 1e-30, 1e30}, {"in", 1, kMaxWidth},
                              {"out", 1, kMaxWidth}};
 
 // For the field of a basis or encoder that needs no limit of its own.

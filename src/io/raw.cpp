@@ -10,11 +10,11 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
+#include "decimal.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/io.h"
@@ -39,11 +39,6 @@ std::shared_ptr<const void> map_file(const std::filesystem::path& path, std::siz
   return {memory, [bytes](const void* m) { ::munmap(const_cast<void*>(m), bytes); }};
 }
 
-std::string shortest(double value) {
-  char text[32];
-  return {text, std::to_chars(text, text + sizeof text, value).ptr};
-}
-
 const char* nrrd_type(Dtype dtype) {
   if (dtype == Dtype::float32) return "float";
   if (dtype == Dtype::float64) return "double";
@@ -54,8 +49,8 @@ std::string nrrd_header(const std::string& data_file, const Shape& shape, Dtype 
                         const std::array<double, 3>& spacing) {
   return "NRRD0004\ntype: " + std::string(nrrd_type(dtype)) +
          "\ndimension: 3\nsizes: " + std::to_string(shape.x) + " " + std::to_string(shape.y) + " " +
-         std::to_string(shape.z) + "\nspacings: " + shortest(spacing[0]) + " " +
-         shortest(spacing[1]) + " " + shortest(spacing[2]) +
+         std::to_string(shape.z) + "\nspacings: " + decimal(spacing[0]) + " " +
+         decimal(spacing[1]) + " " + decimal(spacing[2]) +
          "\nendian: little\nencoding: raw\ndata file: " + data_file + "\n";
 }
 
