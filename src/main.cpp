@@ -61,21 +61,32 @@ std::string explain_command(const std::string& word) {
          join(names);
 }
 
-// What was not understood, and the nearest option of the chosen subcommand.
-std::string explain_extra(const CLI::App& root) {
-  const CLI::App* app = &root;
-  if (!root.get_subcommands().empty()) app = root.get_subcommands().front();
-  const std::vector<std::string> extras = app->remaining(true);
-  const std::string word = extras.empty() ? "" : extras.front();
-  const std::string help =
-      "; see kanbench " + (app == &root ? "" : app->get_name() + " ") + "--help";
+// What was not understood of the words after the subcommand, with the nearest option; else empty.
+std::string explain_extra(const CLI::App& app) {
+  const std::vector<std::string> extras = app.remaining(true);
+  if (extras.empty()) return "";
+  const std::string& word = extras.front();
+  const std::string help = "; see kanbench " + app.get_name() + " --help";
   if (word.empty() || word[0] != '-') return "unexpected argument '" + word + "'" + help;
   std::vector<std::string> known;
-  for (const CLI::Option* option : app->get_options())
+  for (const CLI::Option* option : app.get_options())
     for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
   const std::string option = word.substr(0, word.find('='));
   const std::string near = nearest(option, known);
   return "unknown option '" + option + "'" + (near.empty() ? help : near);
+}
+
+// A command line that does not parse, in one line with a remedy.
+std::string explain(const CLI::App& root, const CLI::ParseError& error) {
+  const std::string what = error.what();
+  if (root.get_subcommands().empty()) return what + "; see kanbench --help";
+  const CLI::App& app = *root.get_subcommands().front();
+  if (const std::string extra = explain_extra(app); !extra.empty()) return extra;
+  const std::string help = "; see kanbench " + app.get_name() + " --help";
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error))
+    return what.substr(0, what.find(':')) + " needs a value" + help;
+  if (dynamic_cast<const CLI::RequiredError*>(&error)) return what + help;
+  return what;
 }
 
 int complain(const std::string& message, int status) {
@@ -101,10 +112,8 @@ int run(int count, char** values) {
     return failed.get_exit_code();
   } catch (const CLI::Success& wanted) {
     return app.exit(wanted);
-  } catch (const CLI::ExtrasError&) {
-    return complain(explain_extra(app), kUsersFault);
   } catch (const CLI::ParseError& error) {
-    return complain(error.what(), kUsersFault);
+    return complain(explain(app, error), kUsersFault);
   } catch (const Error& error) {
     return complain(error.what(), kUsersFault);
   } catch (const std::bad_alloc&) {

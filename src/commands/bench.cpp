@@ -22,8 +22,13 @@ void attach_output(CLI::App& app, BenchOptions& options) {
              "Picture of the middle slices: original, reconstruction, error. NAME.png holds\n"
              "the last run's; a directory holds one picture a run")
       ->group(group);
-  app.add_flag("--resume,!--no-resume", options.resume,
-               "Skip runs that have a row already (default), or do them again")
+  app.add_flag_callback(
+         "--resume", [&options] { options.resume = true; },
+         "Skip runs that have a row already (default)")
+      ->group(group);
+  app.add_flag_callback(
+         "--no-resume", [&options] { options.resume = false; },
+         "Do runs again that have a row; the new row replaces it")
       ->group(group);
   app.add_flag("-l,--list", options.list, "Print the chosen runs as a table and stop")
       ->group(group);
@@ -31,9 +36,11 @@ void attach_output(CLI::App& app, BenchOptions& options) {
                "Train each run for one epoch, print the time it took, write nothing")
       ->group(group);
   auto* quiet = app.add_flag("-q,--quiet", options.quiet, "Say nothing but warnings and errors");
-  auto* verbose = app.add_flag("-v,--verbose", options.verbosity, "Say which choices were made");
-  quiet->group(group)->excludes(verbose);
-  verbose->group(group);
+  app.add_flag("-v,--verbose", options.verbose, "Say which choices were made")
+      ->group(group)
+      ->option_text(" ")
+      ->excludes(quiet);
+  quiet->group(group)->option_text(" ");
 }
 
 void attach_machine(CLI::App& app, BenchOptions& options) {
@@ -79,9 +86,9 @@ void attach_bench(CLI::App& app) {
   app.footer(kFooter);
   app.callback([options] {
     if (options->list) return list_runs(*options);
-    Console console(options->quiet           ? Verbosity::quiet
-                    : options->verbosity > 0 ? Verbosity::verbose
-                                             : Verbosity::normal);
+    Console console(options->quiet     ? Verbosity::quiet
+                    : options->verbose ? Verbosity::verbose
+                                       : Verbosity::normal);
     if (run_sweep(*options, console) > 0) throw CLI::RuntimeError(1);
   });
 }

@@ -97,7 +97,7 @@ Json describe_devices() {
   return all;
 }
 
-std::string in_words(const Json& value) {
+std::string in_words(const Json& value, const char* separator = " ") {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_object()) {
     std::string text;
@@ -107,7 +107,7 @@ std::string in_words(const Json& value) {
   }
   if (!value.is_array()) return value.dump();
   std::string text;
-  for (const Json& part : value) text += (text.empty() ? "" : " ") + in_words(part);
+  for (const Json& part : value) text += (text.empty() ? "" : separator) + in_words(part);
   return text;
 }
 
@@ -122,7 +122,7 @@ void print(const Json& json) {
   } else {
     for (const auto& [key, value] : json.items()) {
       if (key == "kind" || key == "tensors") continue;
-      rows.push_back({key, in_words(value)});
+      rows.push_back({key, in_words(value, key == "shape" ? "x" : " ")});
     }
     if (json.contains("tensors"))
       for (const Json& tensor : json["tensors"])

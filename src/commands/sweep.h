@@ -21,8 +21,7 @@ struct BenchOptions {
   std::string save_mode = "largest";
   std::string output_directory = "results", output, ssd_directory, slices;
   std::string communicator = "auto";
-  bool list = false, test_epoch = false, resume = true, quiet = false;
-  int verbosity = 0;
+  bool list = false, test_epoch = false, resume = true, quiet = false, verbose = false;
 };
 
 /// Prints the chosen runs as a table.
