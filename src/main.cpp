@@ -83,8 +83,11 @@ std::string explain(const CLI::App& root, const CLI::ParseError& error) {
   const CLI::App& app = *root.get_subcommands().front();
   if (const std::string extra = explain_extra(app); !extra.empty()) return extra;
   const std::string help = "; see kanbench " + app.get_name() + " --help";
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error))
-    return what.substr(0, what.find(':')) + " needs a value" + help;
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) {
+    const bool several = what.find("received") != what.npos;
+    return what.substr(0, what.find(':')) + (several ? " takes one value" : " needs a value") +
+           help;
+  }
   if (dynamic_cast<const CLI::RequiredError*>(&error)) return what + help;
   return what;
 }

@@ -53,7 +53,7 @@ void print(const EvaluateOptions& options, const Evaluation& found, const Volume
                              {"SSIM 3-D", fixed(m.ssim_3d, 4)},
                              {"maximum error", scientific(m.max_error)},
                              {"compression ratio", fixed(ratio, 2)},
-                             {"decoding", fixed(found.decode_seconds, 2) + " s"}})
+                             {"decoding", fixed(found.decode_seconds, 3) + " s"}})
             << "Errors are on values normalised to [0, 1]. SSIM: " << variant << "\n";
 }
 

@@ -21,10 +21,20 @@ std::string bar(double done, int width) {
          std::string(static_cast<std::size_t>(width - full), '.') + "]";
 }
 
+std::string in_short(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
 std::string figures(double samples_per_second, double loss, double psnr) {
-  char text[64];
-  std::snprintf(text, sizeof text, "loss %.3g", loss);
-  return count(samples_per_second) + " samples/s  " + text + "  " + fixed(psnr, 2) + " dB";
+  return count(samples_per_second) + " samples/s  loss " + in_short(loss) + "  " + fixed(psnr, 2) +
+         " dB";
+}
+
+// For terminals of eighty columns.
+std::string short_figures(double samples_per_second, double loss, double psnr) {
+  return count(samples_per_second) + "/s loss " + in_short(loss) + " " + fixed(psnr, 1) + " dB";
 }
 
 }  // namespace
@@ -35,11 +45,9 @@ BenchmarkProgress ProgressDisplay::callbacks() {
   calls.trial = [this](int trial, int trials) { begin_trial(trial, trials); };
   calls.training.epoch = [this](int epoch, const Epoch& result) { end_epoch(epoch, result); };
   calls.training.recovery = [this](const Recovery& recovery) {
-    char rate[32];
-    std::snprintf(rate, sizeof rate, "%.3g", recovery.lrate);
     console_.warn(title_ + ": the loss was not finite in epoch " +
                   std::to_string(recovery.epoch + 1) + ", step " + std::to_string(recovery.step) +
-                  ": step undone, lrate now " + rate);
+                  ": step undone, lrate now " + in_short(recovery.lrate));
   };
   calls.training.tick = [this](double done, double samples_per_second, double loss, double psnr) {
     tick(done, samples_per_second, loss, psnr);
@@ -72,12 +80,14 @@ void ProgressDisplay::tick(double done, double samples_per_second, double loss, 
                  figures(samples_per_second, loss, psnr) + "  " + duration(left) + " left");
     return;
   }
-  const std::string rest = " " + fixed(100 * done, 0) + " %  " +
-                           figures(samples_per_second, loss, psnr) + "  " + duration(left) +
-                           " left";
-  const int room = console_.columns() - static_cast<int>(label_.size() + rest.size()) - 4;
-  std::string line = label_ + " " + (room >= 8 ? bar(done, std::min(room, 40)) : "") + rest;
-  line.resize(std::min(line.size(), static_cast<std::size_t>(console_.columns() - 1)));
+  const int columns = console_.columns();
+  std::string rest = " " + fixed(100 * done, 0) + " %  " + figures(samples_per_second, loss, psnr) +
+                     "  " + duration(left) + " left";
+  if (columns < static_cast<int>(label_.size() + rest.size()) + 14)
+    rest = " " + short_figures(samples_per_second, loss, psnr) + " " + duration(left) + " left";
+  const int room = columns - static_cast<int>(label_.size() + rest.size()) - 4;
+  std::string line = label_ + " " + (room >= 6 ? bar(done, std::min(room, 40)) : "") + rest;
+  line.resize(std::min(line.size(), static_cast<std::size_t>(columns - 1)));
   console_.status(line);
 }
 

@@ -73,7 +73,7 @@ void reconstruct(const ReconstructOptions& options) {
   writer.commit();
   console.clear_status();
   std::cout << path.string() << ": " << text(shape) << " " << name(dtype) << ", decoded in "
-            << fixed(seconds, 2) << " s (" << count(double(shape.count()) / seconds)
+            << fixed(seconds, 3) << " s (" << count(double(shape.count()) / seconds)
             << " voxels/s)\n";
 }
 
