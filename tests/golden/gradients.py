@@ -1,6 +1,7 @@
 """Golden gradients of two small whole models (hash grid + FastKAN, hash grid + MLP), by torch.
 
-Run: python3 gradients.py > gradients.json (needs torch; the model is benchmarks/peers/model.py).
+Run: python3 gradients.py > gradients.json (needs torch and safetensors).
+The model is benchmarks/peers/model.py.
 Parameters, points and targets are exact in float32 and named as in model files. `loss` is the sum
 of |value - target| over the points and `gradients` its derivative, all in double precision.
 """
@@ -31,7 +32,7 @@ POINTS = 12
 
 def case(network_type: str) -> dict:
     decoder = MLP(WIDTHS) if network_type == "mlp" else FastKAN(WIDTHS, NUM_GRIDS)
-    model = Field(HashGrid(**ENCODER), decoder).double()
+    model = Field(HashGrid(**ENCODER), decoder)
     with torch.no_grad():
         for seed, (name, p) in enumerate(model.named_parameters(), 100):
             p.copy_(exact(*p.shape, seed=seed))
@@ -59,6 +60,7 @@ def case(network_type: str) -> dict:
 
 
 def main() -> None:
+    torch.set_default_dtype(torch.float64)
     cases = (json.dumps(rounded(case(name))) for name in ("fastkan", "mlp"))
     print("[" + ",\n".join(cases) + "]")
 
