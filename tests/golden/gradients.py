@@ -27,11 +27,12 @@ ENCODER = {
 }
 WIDTHS = [6, 5, 5, 1]
 NUM_GRIDS = 4
+GRID_RADIUS = 1.5  # a spacing of 1, exact in float32
 POINTS = 12
 
 
 def case(network_type: str) -> dict:
-    decoder = MLP(WIDTHS) if network_type == "mlp" else FastKAN(WIDTHS, NUM_GRIDS)
+    decoder = MLP(WIDTHS) if network_type == "mlp" else FastKAN(WIDTHS, NUM_GRIDS, GRID_RADIUS)
     model = Field(HashGrid(**ENCODER), decoder)
     with torch.no_grad():
         for seed, (name, p) in enumerate(model.named_parameters(), 100):
@@ -49,7 +50,7 @@ def case(network_type: str) -> dict:
         "encoder": ENCODER,
         "widths": WIDTHS,
         "num_grids": NUM_GRIDS,
-        "grid_radius": 1.0,
+        "grid_radius": GRID_RADIUS,
         "points": points.tolist(),
         "targets": targets.tolist(),
         "values": values.tolist(),
