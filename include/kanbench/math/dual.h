@@ -21,6 +21,7 @@ struct Dual {
     return {a.v / b.v, (a.d * b.v - a.v * b.d) / (b.v * b.v)};
   }
   friend KB_HD Dual operator-(Dual a) { return {-a.v, -a.d}; }
+  KB_HD explicit operator int() const { return static_cast<int>(v); }
 };
 
 KB_HD float exp(float x) { return ::expf(x); }

@@ -2,6 +2,8 @@
 // The hash grid over packs of samples: eight corners' rows and weights, then a gather by feature
 // (any count), by pairs, or whole rows at a time where they are 4 or a multiple of 8 floats.
 
+#include <type_traits>
+
 #include "cpu/isa/pack.h"
 #include "cpu/isa/transpose.h"
 #include "cpu/kernels.h"
@@ -91,13 +93,20 @@ KB_HD void spill(const Corners& corners, CornerArrays& arrays) {
   }
 }
 
-/// A row of the table, N floats at a time.
+using Two = float __attribute__((vector_size(8)));
+using Four = float __attribute__((vector_size(16)));
+
+/// N floats of a row at a time. (A vector size that depends on N is ignored by g++ 12.)
 template <int N>
 struct Row {
-  using Type = float __attribute__((vector_size(4 * N)));
-  using Loose = float __attribute__((vector_size(4 * N), aligned(4), may_alias));
-  static KB_HD Type load(const float* from) { return *reinterpret_cast<const Loose*>(from); }
-  static KB_HD void store(float* to, Type x) { *reinterpret_cast<Loose*>(to) = x; }
+  using Type = std::conditional_t<N == 2, Two, std::conditional_t<N == 4, Four, Eight>>;
+  static_assert(sizeof(Type) == N * sizeof(float));
+  static KB_HD Type load(const float* from) {
+    Type x;
+    __builtin_memcpy(&x, from, sizeof x);
+    return x;
+  }
+  static KB_HD void store(float* to, Type x) { __builtin_memcpy(to, &x, sizeof x); }
 };
 
 /// out[features][rows] from rows [count][features], N features from `f`, samples from s.

@@ -1,0 +1,212 @@
+// Every backend against the plain loops in double, for every shape of model.
+
+#include "kanbench/backend.h"
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "kanbench/math/random.h"
+#include "kanbench/parallel.h"
+#include "reference.h"
+#include "support.h"
+
+namespace kanbench {
+namespace {
+
+struct Case {
+  std::string label;
+  ModelSpec spec;
+};
+
+ModelSpec chain(const Encoder& encoder, std::vector<int> widths, const Basis& first,
+                const Basis& rest, bool norm, bool base) {
+  ModelSpec spec;
+  spec.network_type = size(rest) > 1 ? "fastkan" : "mlp";
+  spec.encoder = encoder;
+  int in = width(encoder);
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    spec.layers.push_back({in, widths[i], i ? rest : first, base, base, norm});
+    in = widths[i];
+  }
+  return spec;
+}
+
+std::vector<Case> cases() {
+  using encoder::HashGrid;
+  const Basis identity = basis::Identity{}, relu = basis::Relu{};
+  std::vector<Case> all;
+  all.push_back({"mlp, 2 features",
+                 chain(HashGrid{4, 2, 8, 4, 1.6}, {16, 16, 1}, identity, relu, false, false)});
+  all.push_back(
+      {"mlp, 8 features", chain(HashGrid{2, 8, 6, 3, 2}, {32, 1}, identity, relu, false, false)});
+  all.push_back({"mlp, 4 features, odd widths",
+                 chain(HashGrid{3, 4, 9, 5, 1.3}, {7, 13, 1}, identity, relu, false, false)});
+  all.push_back(
+      {"mlp, 3 features", chain(HashGrid{2, 3, 7, 4, 1.5}, {5, 1}, identity, relu, false, false)});
+  all.push_back({"mlp, 16 features, 3 outputs wide",
+                 chain(HashGrid{1, 16, 7, 4, 1.5}, {3, 1}, identity, relu, false, false)});
+  all.push_back(
+      {"mlp, no encoder", chain(encoder::Identity{}, {70, 1}, identity, relu, false, false)});
+  all.push_back({"relu with norm and base",
+                 chain(HashGrid{2, 2, 6, 4, 2}, {9, 5, 1}, identity, relu, true, true)});
+  all.push_back(
+      {"relu with base", chain(HashGrid{2, 2, 6, 4, 2}, {9, 1}, relu, relu, false, true)});
+  for (int grids : {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 70}) {
+    const Basis rbf = basis::Rbf{grids, 0.25f * static_cast<float>(grids - 1)};
+    all.push_back({"fastkan, " + std::to_string(grids) + " gaussians",
+                   chain(HashGrid{3, 2, 7, 4, 1.7}, {11, 6, 1}, rbf, rbf, true, true)});
+  }
+  const Basis rbf = basis::Rbf{};
+  ModelSpec first = chain(HashGrid{4, 8, 8, 4, 1.5}, {32, 32, 1}, rbf, rbf, true, true);
+  first.layers[0].norm = false;
+  all.push_back({"fastkan, no first norm", first});
+  all.push_back(
+      {"fastkan, no base", chain(HashGrid{2, 4, 6, 4, 2}, {16, 1}, rbf, rbf, true, false)});
+  all.push_back(
+      {"fastkan, no encoder", chain(encoder::Identity{}, {16, 16, 1}, rbf, rbf, true, true)});
+  ModelSpec sigmoid = all[0].spec, rectified = all[9].spec;
+  sigmoid.output = OutputActivation::sigmoid;
+  rectified.output = OutputActivation::relu;
+  all.push_back({"sigmoid output", sigmoid});
+  all.push_back({"rectified output", rectified});
+  return all;
+}
+
+// Values of a size at which every part of a model matters.
+std::vector<float> block_of(const ModelSpec& spec, std::uint64_t seed) {
+  std::vector<float> block = draw_parameters(spec, {0.5, 0.1, 1.0}, seed);
+  const Layout layout = make_layout(spec);
+  const Stream stream{seed, 1};
+  for (const Slice& slice : layout.slices)
+    if (slice.name.find("layernorm") != std::string::npos)
+      for (std::int64_t i = 0; i < slice.size(); ++i)
+        block[slice.offset + i] += 0.3f * (unit_float(stream.words(slice.offset + i).v[0]) - 0.5f);
+  return block;
+}
+
+struct Batch {
+  std::vector<float> points, targets;
+  std::int64_t rows;
+  Batch(std::int64_t n, std::uint64_t seed) : points(3 * n), targets(n), rows(n) {
+    const Stream stream{seed, 7};
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Words4 words = stream.words(i);
+      for (int d = 0; d < 3; ++d) points[d * n + i] = unit_float(words.v[d]);
+      targets[i] = unit_float(words.v[3]);
+    }
+  }
+  ConstRows point_rows() const { return {points.data(), rows, 3, rows}; }
+  ConstRows target_rows() const { return {targets.data(), rows, 1, rows}; }
+  void point(std::int64_t i, double* p) const {
+    for (int d = 0; d < 3; ++d) p[d] = points[d * rows + i];
+  }
+};
+
+// Length of the difference over the length of what is wanted.
+double relative(const std::vector<double>& want, const float* got, std::int64_t from,
+                std::int64_t count) {
+  double length = 1e-30, off = 0;
+  for (std::int64_t i = from; i < from + count; ++i) {
+    length += want[i] * want[i];
+    off += (want[i] - got[i]) * (want[i] - got[i]);
+  }
+  return std::sqrt(off / length);
+}
+
+std::vector<std::unique_ptr<Backend>> all_backends() {
+  std::vector<std::unique_ptr<Backend>> all;
+  for (const char* set : {"baseline", "avx2", "avx512"}) try {
+      all.push_back(open_cpu(set));
+    } catch (const Error&) {
+      // This processor lacks the set; the widest it has is tested.
+    }
+  return all;
+}
+
+TEST(Backend, PredictsAsThePlainLoops) {
+  for (const auto& backend : all_backends())
+    for (const Case& c : cases())
+      for (std::int64_t rows : {1, 33, 700}) {
+        const std::vector<float> block = block_of(c.spec, 3);
+        test::Reference reference(c.spec, block);
+        Model model(*backend, c.spec);
+        model.upload(block);
+        const Batch batch(rows, 5);
+        std::vector<float> values(rows);
+        backend->predict(model, batch.point_rows(), {values.data(), rows, 1, rows});
+        for (std::int64_t i = 0; i < rows; ++i) {
+          double p[3];
+          batch.point(i, p);
+          const double want = reference.predict(p);
+          ASSERT_NEAR(values[i], want, 5e-5 * (1 + std::abs(want)))
+              << backend->name() << ", " << c.label << ", row " << i << " of " << rows;
+        }
+      }
+}
+
+TEST(Backend, GradientAgreesWithThePlainLoops) {
+  for (const auto& backend : all_backends())
+    for (const Case& c : cases())
+      for (const Loss& loss : {Loss{loss::L1{}}, Loss{loss::Mse{}}})
+        for (std::int64_t rows : {1, 130, 2100}) {
+          const std::vector<float> block = block_of(c.spec, 4);
+          test::Reference reference(c.spec, block);
+          Model model(*backend, c.spec);
+          model.upload(block);
+          model.train();
+          const Batch batch(rows, 6);
+          const BatchSums sums =
+              backend->gradient(model, batch.point_rows(), batch.target_rows(), loss, 1.0 / rows);
+          double total = 0;
+          for (std::int64_t i = 0; i < rows; ++i) {
+            double p[3], dp[3];
+            batch.point(i, p);
+            total += reference.differentiate(p, batch.targets[i], loss, 1.0 / rows, dp);
+          }
+          const std::string where = backend->name() + ", " + c.label + ", " + name(loss) + ", " +
+                                    std::to_string(rows) + " rows";
+          EXPECT_NEAR(sums.loss, total, 5e-5 * static_cast<double>(rows)) << where;
+          for (const Slice& slice : model.layout().slices)
+            EXPECT_LT(
+                relative(reference.gradient, model.gradient().data(), slice.offset, slice.size()),
+                2e-4)
+                << where << ", " << slice.name;
+        }
+}
+
+TEST(Backend, ReferenceGradientIsTheCentralDifference) {
+  for (const Case& c : cases()) {
+    test::Reference reference(c.spec, block_of(c.spec, 8));
+    const Loss loss = loss::Mse{};
+    double p[3] = {0.313, 0.577, 0.831}, dp[3];
+    const double target = 0.4, h = 1e-6;
+    reference.differentiate(p, target, loss, 1, dp);
+    const std::vector<double> gradient = reference.gradient;
+    const auto value = [&] { return loss::Mse{}.value(reference.predict(p), target); };
+    double most = 1e-12;
+    for (double g : gradient) most = std::max(most, std::abs(g));
+    for (std::size_t i = 0; i < gradient.size(); ++i) {
+      double& w = reference.parameters[i];
+      const double kept = w;
+      w = kept + h;
+      const double high = value();
+      w = kept - h;
+      const double low = value();
+      w = kept;
+      ASSERT_NEAR(gradient[i], (high - low) / (2 * h), 2e-7 * (1 + most)) << c.label << " " << i;
+    }
+    for (int d = 0; d < 3; ++d) {
+      const double kept = p[d];
+      p[d] = kept + h;
+      const double high = value();
+      p[d] = kept - h;
+      const double low = value();
+      p[d] = kept;
+      EXPECT_NEAR(dp[d], (high - low) / (2 * h), 1e-4 * (1 + std::abs(dp[d]))) << c.label;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kanbench

@@ -1,0 +1,106 @@
+#pragma once
+// The whole model in plain loops over the shared arithmetic, in double: what backends are held to.
+
+#include <variant>
+#include <vector>
+
+#include "kanbench/math/loss.h"
+#include "kanbench/model.h"
+
+namespace kanbench::test {
+
+/// A model in double with its gradient.
+class Reference {
+ public:
+  Reference(ModelSpec spec, const std::vector<float>& block)
+      : spec_(std::move(spec)),
+        layout_(make_layout(spec_)),
+        parameters(block.begin(), block.end()),
+        gradient(block.size()) {}
+
+  double predict(const double* point) {
+    std::vector<double> x = encode(point);
+    inputs_.clear();
+    for (std::size_t l = 0; l < spec_.layers.size(); ++l) {
+      const Layer& layer = spec_.layers[l];
+      std::vector<double> z(static_cast<std::size_t>(layer.in)),
+          y(static_cast<std::size_t>(layer.out));
+      layer_forward(layer, bind<const double>(layout_.layers[l], parameters.data()), x.data(),
+                    z.data(), y.data());
+      inputs_.push_back(std::move(x));
+      x = std::move(y);
+    }
+    return activate(x[0]);
+  }
+
+  /// Adds scale * dloss/dparameters to `gradient`, writes dloss/dpoint, returns the loss.
+  double differentiate(const double* point, double target, const Loss& loss, double scale,
+                       double* dpoint) {
+    const double value = predict(point);
+    const double slope = std::visit([&](const auto& l) { return l.slope(value, target); }, loss);
+    std::vector<double> dy{scale * slope * activation_slope(value)};
+    for (std::size_t l = spec_.layers.size(); l-- > 0;) {
+      const Layer& layer = spec_.layers[l];
+      const auto in = static_cast<std::size_t>(layer.in);
+      std::vector<double> z(in), dz(in), dx(in);
+      layer_backward(layer, bind<const double>(layout_.layers[l], parameters.data()),
+                     inputs_[l].data(), dy.data(), bind(layout_.layers[l], gradient.data()),
+                     z.data(), dz.data(), dx.data());
+      dy = std::move(dx);
+    }
+    scatter(point, dy, dpoint);
+    return std::visit([&](const auto& l) { return l.value(value, target); }, loss);
+  }
+
+ private:
+  ModelSpec spec_;
+  Layout layout_;
+
+ public:
+  std::vector<double> parameters, gradient;
+
+ private:
+  std::vector<double> encode(const double* point) const {
+    if (layout_.levels.empty()) return {point, point + 3};
+    std::vector<double> x(static_cast<std::size_t>(width(spec_.encoder)));
+    for (std::size_t l = 0; l < layout_.levels.size(); ++l) {
+      const std::int64_t n = layout_.slices[l].columns;
+      layout_.levels[l].gather(point, [&](std::uint32_t row, double w) {
+        for (std::int64_t f = 0; f < n; ++f)
+          x[l * n + f] += w * parameters[layout_.slices[l].offset + row * n + f];
+      });
+    }
+    return x;
+  }
+
+  void scatter(const double* point, const std::vector<double>& dx, double* dpoint) {
+    for (int d = 0; d < 3; ++d) dpoint[d] = layout_.levels.empty() ? dx[d] : 0;
+    for (std::size_t l = 0; l < layout_.levels.size(); ++l) {
+      const std::int64_t n = layout_.slices[l].columns, offset = layout_.slices[l].offset;
+      layout_.levels[l].gather(point, [&](std::uint32_t row, double w) {
+        for (std::int64_t f = 0; f < n; ++f) gradient[offset + row * n + f] += w * dx[l * n + f];
+      });
+      for (int d = 0; d < 3; ++d) {
+        Dual<double> x[3] = {point[0], point[1], point[2]};
+        x[d].d = 1;
+        layout_.levels[l].gather(x, [&](std::uint32_t row, Dual<double> w) {
+          for (std::int64_t f = 0; f < n; ++f)
+            dpoint[d] += w.d * parameters[offset + row * n + f] * dx[l * n + f];
+        });
+      }
+    }
+  }
+
+  double activate(double y) const {
+    if (spec_.output == OutputActivation::sigmoid) return sigmoid(y);
+    return spec_.output == OutputActivation::relu ? max0(y) : y;
+  }
+  double activation_slope(double value) const {
+    if (spec_.output == OutputActivation::sigmoid) return value * (1 - value);
+    return spec_.output == OutputActivation::relu ? step0(value) : 1;
+  }
+
+  std::vector<std::vector<double>> inputs_;
+};
+
+}  // namespace kanbench::test
