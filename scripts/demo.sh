@@ -6,7 +6,12 @@ cd "$(dirname "$0")/.."
 
 scripts/setup.sh
 preset=cpu
-if command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then preset=cuda; fi
+if command -v nvcc >/dev/null; then
+  preset=cuda
+elif [ -x /usr/local/cuda/bin/nvcc ]; then
+  preset=cuda
+  export CUDACXX=/usr/local/cuda/bin/nvcc
+fi
 if command -v ccache >/dev/null; then export CMAKE_CXX_COMPILER_LAUNCHER=ccache; fi
 echo "demo: building build/$preset"
 cmake --preset "$preset" -DKANBENCH_TESTS=OFF >/dev/null

@@ -35,7 +35,7 @@ unit_tests() {
   local file
   for file in tests/*_test.cpp; do
     case $(basename "$file" .cpp) in
-      program_test | style_test) ;;
+      program_* | style_test) ;;
       *) basename "$file" .cpp ;;
     esac
   done
@@ -48,7 +48,7 @@ build_dev() {
 
 run_dev() {
   ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    ctest --preset dev -E '^(Program|Style|program_test|style_test)' --timeout 600 |
+    ctest --preset dev -E '^(Program|Style|program_|style_test)' --timeout 600 |
     tail -n 40
   return "${PIPESTATUS[0]}"
 }

@@ -42,6 +42,15 @@ std::vector<fs::path> default_directories() {
   return found;
 }
 
+// Throws what is wrong with the name of a raw file in `directory` that was meant to be `dataset`.
+void refuse_misnamed(const fs::path& directory, const std::string& dataset) {
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory, error))
+    if (entry.path().extension() == ".raw" &&
+        entry.path().filename().string().rfind(dataset + "_", 0) == 0)
+      parse_raw_name(entry.path());
+}
+
 }  // namespace
 
 void RunSelection::attach(CLI::App& app) {
@@ -125,6 +134,9 @@ fs::path RunSelection::locate(const std::string& dataset) const {
   if (!data_directory_.empty()) {
     if (!fs::is_directory(data_directory_))
       throw Error("--data-dir " + data_directory_ + ": no such directory");
+    const std::vector<std::string> names = list_datasets(data_directory_);
+    if (std::find(names.begin(), names.end(), dataset) == names.end())
+      refuse_misnamed(data_directory_, dataset);
     return find_dataset(data_directory_, dataset);
   }
   const std::vector<fs::path> directories = default_directories();
@@ -133,6 +145,7 @@ fs::path RunSelection::locate(const std::string& dataset) const {
     const std::vector<std::string> names = list_datasets(directory);
     if (std::find(names.begin(), names.end(), dataset) != names.end())
       return find_dataset(directory, dataset);
+    refuse_misnamed(directory, dataset);
     known.insert(known.end(), names.begin(), names.end());
   }
   std::error_code error;
