@@ -71,7 +71,11 @@ Volume open_volume(const std::filesystem::path& path) {
 
 std::filesystem::path find_dataset(const std::filesystem::path& directory,
                                    const std::string& name) {
-  if (std::error_code ignored; std::filesystem::is_regular_file(name, ignored)) return name;
+  // A file that happens to be called like a dataset is not meant.
+  const std::filesystem::path path = name;
+  if (std::error_code ignored; (path.has_parent_path() || find_format(path)) &&
+                               std::filesystem::is_regular_file(path, ignored))
+    return path;
   const std::vector<Found> volumes = list_volumes(directory);
   std::vector<std::string> files;
   const Found* found = nullptr;

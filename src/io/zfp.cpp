@@ -22,7 +22,8 @@ struct CloseBits {
   void operator()(bitstream* bits) const { stream_close(bits); }
 };
 
-// libzfp reads and writes whole words of 8 bytes.
+// libzfp reads and writes whole words, of 1 to 8 bytes by how it was built; streams of a multiple
+// of 8 bytes suit every build.
 constexpr std::size_t kWord = 8;
 
 // One array with its stream over `buffer`, which is made long enough for any stream of the array:
@@ -68,8 +69,11 @@ std::vector<std::byte> zfp_compress(std::span<const float> values, std::int64_t 
   Coder coder(const_cast<float*>(values.data()), rows, columns, tolerance);
   const std::size_t bytes = ::zfp_compress(coder.stream.get(), coder.field.get());
   check(bytes > 0, "libzfp did not compress");
-  std::vector<std::byte> packed(coder.buffer.begin(),
-                                coder.buffer.begin() + static_cast<std::ptrdiff_t>(bytes));
+  const std::size_t padded = (bytes + kWord - 1) / kWord * kWord;
+  std::fill_n(coder.buffer.begin() + static_cast<std::ptrdiff_t>(bytes), padded - bytes,
+              std::byte{0});
+  const std::vector<std::byte> packed(coder.buffer.begin(),
+                                      coder.buffer.begin() + static_cast<std::ptrdiff_t>(padded));
   std::vector<float> back(values.size());
   zfp_decompress(packed, rows, columns, tolerance, back, "ZFP");
   for (std::size_t i = 0; i < back.size(); ++i)
