@@ -72,8 +72,8 @@ std::vector<std::byte> zfp_compress(std::span<const float> values, std::int64_t 
   const std::size_t padded = (bytes + kWord - 1) / kWord * kWord;
   std::fill_n(coder.buffer.begin() + static_cast<std::ptrdiff_t>(bytes), padded - bytes,
               std::byte{0});
-  const std::vector<std::byte> packed(coder.buffer.begin(),
-                                      coder.buffer.begin() + static_cast<std::ptrdiff_t>(padded));
+  std::vector<std::byte> packed(coder.buffer.begin(),
+                                coder.buffer.begin() + static_cast<std::ptrdiff_t>(padded));
   std::vector<float> back(values.size());
   zfp_decompress(packed, rows, columns, tolerance, back, "ZFP");
   for (std::size_t i = 0; i < back.size(); ++i)
