@@ -60,6 +60,7 @@ def time_torch(entry: dict, args: argparse.Namespace, environment: dict[str, str
     command = [sys.executable, str(HERE / "train.py"), str(args.volume), "--json"]
     command += ["--network-type", entry["network_type"], "--batch-size", str(args.batch_size)]
     command += ["--threads", str(args.threads), "--seconds", str(args.seconds)]
+    command += ["--warmup", "1", "--steps", "3"]
     for key in SHAPE_KEYS:
         command += [f"--{key.replace('_', '-')}", str(entry[key])]
     return rates(json.loads(run(command, environment)))
