@@ -5,10 +5,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "file_lock.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/result.h"
+#include "shared_file.h"
 
 namespace kanbench {
 
@@ -179,11 +179,12 @@ std::string text_of(const std::vector<Record>& records) {
   return text;
 }
 
-/// Turns the file's content from `old` into `wanted`: by one append where that does it.
+/// Turns the file's content from `old` into `wanted`: by one append or cut where that does it.
 void put(const fs::path& path, const std::string& old, const std::string& wanted) {
   if (wanted == old) return;
   if (wanted.starts_with(old))
     return append_whole(path, std::string_view(wanted).substr(old.size()));
+  if (old.starts_with(wanted)) return cut(path, wanted.size());
   AtomicFile file(path);
   file.write(wanted);
   file.commit();

@@ -1,4 +1,4 @@
-#include "file_lock.h"
+#include "shared_file.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -61,6 +61,12 @@ void append_whole(const std::filesystem::path& path, std::string_view text) {
   if (::fdatasync(descriptor) < 0 && errno != EINVAL && errno != EROFS)
     undo(path, descriptor, size, errno);
   ::close(descriptor);
+}
+
+void cut(const std::filesystem::path& path, std::uintmax_t bytes) {
+  std::error_code reason;
+  std::filesystem::resize_file(path, bytes, reason);
+  if (reason) throw Error(path.string() + ": cannot be written: " + reason.message());
 }
 
 }  // namespace kanbench

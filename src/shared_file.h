@@ -1,6 +1,7 @@
 #pragma once
-// One process at a time.
+// Files that several processes write to, one at a time.
 
+#include <cstdint>
 #include <filesystem>
 #include <string_view>
 
@@ -23,5 +24,8 @@ class FileLock {
 /// Appends `text` to the file, made if need be, in one write that is all there or, after an error,
 /// not there at all, and waits for the disk.
 void append_whole(const std::filesystem::path& path, std::string_view text);
+
+/// Takes off what the file holds beyond `bytes`.
+void cut(const std::filesystem::path& path, std::uintmax_t bytes);
 
 }  // namespace kanbench
