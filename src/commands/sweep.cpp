@@ -28,12 +28,18 @@ std::string table_size(const Run& run) {
   return run.log2_hashmap_size > 0 ? "2^" + std::to_string(run.log2_hashmap_size) : "none";
 }
 
-// The mean of `figure` over the trials.
+// The mean of `figure` over the trials that have it.
 template <class Figure>
 double mean(const Result& result, Figure figure) {
   double sum = 0;
-  for (const Trial& trial : result.trials) sum += figure(trial);
-  return result.trials.empty() ? NAN : sum / static_cast<double>(result.trials.size());
+  int trials = 0;
+  for (const Trial& trial : result.trials) {
+    const double value = figure(trial);
+    if (std::isnan(value)) continue;
+    sum += value;
+    ++trials;
+  }
+  return trials ? sum / trials : NAN;
 }
 
 class Sweep {
