@@ -14,6 +14,7 @@ function(kanbench_add_instruction_sets target)
     target_include_directories(${object} PRIVATE include src)
     target_compile_definitions(${object} PRIVATE KB_ISA=${set})
     target_compile_options(${object} PRIVATE -O3 -fno-trapping-math -ffp-contract=fast
+      -Wno-maybe-uninitialized
       ${flags_${set}})
     target_link_libraries(${object} PRIVATE kanbench_options)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${object}>)

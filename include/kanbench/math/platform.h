@@ -9,6 +9,10 @@
 #define KB_HD inline __attribute__((always_inline))
 #endif
 
+/// Behind a lambda's parameters: inlined wherever it is called, as numbers in wide registers must
+/// be.
+#define KB_INLINE __attribute__((always_inline))
+
 namespace kanbench {
 
 /// Whether this processor runs code built for the instruction set `name`.

@@ -27,13 +27,13 @@ KB_HD Pack slope_from_phi(const basis::Relu&, Pack phi) { return step0(phi); }
 template <class B>
 void expand(const B& basis, const float* x, int rows, float* phi) {
   for (int s = 0; s < rows; s += kWidth)
-    basis.eval(load(x + s), [&](int k, Pack p) { store(phi + k * rows + s, p); });
+    basis.eval(load(x + s), [&](int k, Pack p) KB_INLINE { store(phi + k * rows + s, p); });
 }
 
 template <class B>
 void expand(const B& basis, const float* x, int rows, float* phi, float* slope) {
   for (int s = 0; s < rows; s += kWidth)
-    basis.eval(Dual<Pack>(load(x + s), Pack(1.0f)), [&](int k, Dual<Pack> p) {
+    basis.eval(Dual<Pack>(load(x + s), Pack(1.0f)), [&](int k, Dual<Pack> p) KB_INLINE {
       store(phi + k * rows + s, p.v);
       store(slope + k * rows + s, p.d);
     });
@@ -57,13 +57,13 @@ struct GaussianChain {
   struct Ratios {
     float up[N];
   };
-  // phi_{k+1} / phi_k without exp(2 t); by symmetry also phi_{N-2-k} / phi_{N-1-k} without exp(-2
-  // t).
+  // phi_{k+1} / phi_k without exp(2 t); by symmetry the same serves downwards.
   static constexpr Ratios kRatios = [] {
     Ratios r{};
     for (int k = 0; k < N; ++k) r.up[k] = constant(-2 * (k - 0.5 * (N - 1)) - 1);
     return r;
   }();
+  static constexpr float kStart = constant(-0.25);
 
   /// emit(k, phi_k, t) for each k, t held in reach.
   template <class Emit>
@@ -72,7 +72,7 @@ struct GaussianChain {
     const Pack middle = exp(-(t * t));
     const Pack e = exp(kOdd ? t + t : t), r = exp(kOdd ? -(t + t) : -t);
     const Pack up = kOdd ? e : e * e, down = kOdd ? r : r * r;
-    const Pack start(constant(-0.25));
+    const Pack start(kStart);
     Pack high = kOdd ? middle : middle * e * start;
     Pack low = kOdd ? middle : middle * r * start;
     emit(N / 2, high, t);
@@ -95,9 +95,9 @@ void expand_gaussians(const basis::Rbf& basis, const float* x, int rows, float* 
   for (int s = 0; s < rows; s += kWidth) {
     if (!slope)
       Chain::eval(load(x + s) * inverse,
-                  [&](int k, Pack p, Pack) { store(phi + k * rows + s, p); });
+                  [&](int k, Pack p, Pack) KB_INLINE { store(phi + k * rows + s, p); });
     else
-      Chain::eval(load(x + s) * inverse, [&](int k, Pack p, Pack t) {
+      Chain::eval(load(x + s) * inverse, [&](int k, Pack p, Pack t) KB_INLINE {
         store(phi + k * rows + s, p);
         store(slope + k * rows + s, steep * (t - Pack(k - 0.5f * (N - 1))) * p);
       });

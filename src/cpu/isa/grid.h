@@ -46,51 +46,81 @@ KB_HD Corners find_corners(const encoder::GridLevel& level, Pack x, Pack y, Pack
   return corners;
 }
 
-KB_HD Corners corners_at(const LevelArguments& a, const float* points, int s) {
-  return find_corners(a.level, load(points + s), load(points + a.rows + s),
-                      load(points + 2 * a.rows + s));
+/// Corners of kWidth samples as arrays.
+struct CornerArrays {
+  alignas(64) std::uint32_t row[8][kWidth];
+  alignas(64) float weight[8][kWidth];
+
+  KB_HD void set(const Corners& corners) {
+    for (int c = 0; c < 8; ++c) {
+      store_words(row[c], corners.row[c]);
+      store(weight[c], corners.weight[c]);
+    }
+  }
+};
+
+// Tables beyond the second cache are asked for some packs ahead.
+inline constexpr std::int64_t kFarFloats = 1 << 17;
+inline constexpr int kAhead = 2, kRing = 4;
+
+/// Asks for the rows of one pack. Two neighbours along x mostly share a cache line of short rows.
+KB_HD void prefetch(const LevelArguments& a, const CornerArrays& corners) {
+  const int step = a.features <= 4 ? 2 : 1;
+  for (int c = 0; c < 8; c += step)
+    for (int j = 0; j < kWidth; ++j)
+      __builtin_prefetch(a.table + std::int64_t{corners.row[c][j]} * a.features);
 }
 
-void encode_by_feature(const LevelArguments& a, const float* points, float* out) {
-  for (int s = 0; s < a.rows; s += kWidth) {
-    const Corners corners = corners_at(a, points, s);
+/// Calls work(tile, s, corners) for every pack of samples, in order.
+template <class Work>
+KB_HD void walk(const LevelArguments& a, Work work) {
+  CornerArrays ring[kRing];
+  const bool far = std::int64_t{a.level.entries} * a.features > kFarFloats;
+  const int ahead = far ? kAhead : 0;
+  const std::int64_t per_tile = a.rows / kWidth, packs = a.tiles * per_tile;
+  const auto find = [&](std::int64_t i) KB_INLINE {
+    const float* points = a.points + i / per_tile * a.point_tile + i % per_tile * kWidth;
+    CornerArrays& corners = ring[i % kRing];
+    corners.set(
+        find_corners(a.level, load(points), load(points + a.rows), load(points + 2 * a.rows)));
+    if (far) prefetch(a, corners);
+  };
+  for (std::int64_t i = 0; i < ahead && i < packs; ++i) find(i);
+  for (std::int64_t i = 0; i < packs; ++i) {
+    if (i + ahead < packs) find(i + ahead);
+    work(i / per_tile, static_cast<int>(i % per_tile) * kWidth, ring[i % kRing]);
+  }
+}
+
+void encode_by_feature(const LevelArguments& a) {
+  const auto width = static_cast<std::uint32_t>(a.features);
+  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
+    float* out = a.values + tile * a.feature_tile + s;
     for (int f = 0; f < a.features; ++f) {
       Pack sum(0.0f);
       for (int c = 0; c < 8; ++c)
         sum =
-            sum + corners.weight[c] *
-                      gather(a.table + f, corners.row[c] * static_cast<std::uint32_t>(a.features));
-      store(out + f * a.rows + s, sum);
+            sum + load(corners.weight[c]) * gather(a.table + f, load_words(corners.row[c]) * width);
+      store(out + f * a.rows, sum);
     }
-  }
+  });
 }
 
-void encode_pairs(const LevelArguments& a, const float* points, float* out) {
-  for (int s = 0; s < a.rows; s += kWidth) {
-    const Corners corners = corners_at(a, points, s);
+void encode_pairs(const LevelArguments& a) {
+  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
+    float* out = a.values + tile * a.feature_tile + s;
     Pack first(0.0f), second(0.0f);
+#pragma GCC unroll 8
     for (int c = 0; c < 8; ++c) {
       Pack x, y;
-      gather_pair(a.table, corners.row[c], x, y);
-      first = first + corners.weight[c] * x;
-      second = second + corners.weight[c] * y;
+      gather_pair(a.table, load_words(corners.row[c]), x, y);
+      const Pack weight = load(corners.weight[c]);
+      first = first + weight * x;
+      second = second + weight * y;
     }
-    store(out + s, first);
-    store(out + a.rows + s, second);
-  }
-}
-
-/// Corners of kWidth samples as arrays, for loops over single samples.
-struct CornerArrays {
-  alignas(64) std::uint32_t row[8][kWidth];
-  alignas(64) float weight[8][kWidth];
-};
-
-KB_HD void spill(const Corners& corners, CornerArrays& arrays) {
-  for (int c = 0; c < 8; ++c) {
-    store_words(arrays.row[c], corners.row[c]);
-    store(arrays.weight[c], corners.weight[c]);
-  }
+    store(out, first);
+    store(out + a.rows, second);
+  });
 }
 
 using Two = float __attribute__((vector_size(8)));
@@ -109,7 +139,7 @@ struct Row {
   static KB_HD void store(float* to, Type x) { __builtin_memcpy(to, &x, sizeof x); }
 };
 
-/// out[features][rows] from rows [count][features], N features from `f`, samples from s.
+/// out[N][rows] of kWidth samples from values[kWidth][8].
 template <int N>
 KB_HD void store_transposed(const float (&values)[kWidth][8], int rows, float* out) {
   if constexpr (kWidth % 8 == 0) {
@@ -127,37 +157,32 @@ KB_HD void store_transposed(const float (&values)[kWidth][8], int rows, float* o
 }
 
 template <int N>
-void encode_rows(const LevelArguments& a, const float* points, float* out) {
-  CornerArrays arrays;
+void encode_rows(const LevelArguments& a) {
   float values[kWidth][8] = {};
-  for (int s = 0; s < a.rows; s += kWidth) {
-    spill(corners_at(a, points, s), arrays);
+  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
+    float* out = a.values + tile * a.feature_tile + s;
     for (int f = 0; f < a.features; f += N) {
       for (int j = 0; j < kWidth; ++j) {
         typename Row<N>::Type sum{};
         for (int c = 0; c < 8; ++c)
-          sum += arrays.weight[c][j] *
-                 Row<N>::load(a.table + std::int64_t{arrays.row[c][j]} * a.features + f);
+          sum += corners.weight[c][j] *
+                 Row<N>::load(a.table + std::int64_t{corners.row[c][j]} * a.features + f);
         Row<N>::store(values[j], sum);
       }
-      store_transposed<N>(values, a.rows, out + f * a.rows + s);
+      store_transposed<N>(values, a.rows, out + f * a.rows);
     }
-  }
+  });
 }
 
 void encode(const LevelArguments& a) {
-  for (std::int64_t t = 0; t < a.tiles; ++t) {
-    const float* points = a.points + t * a.point_tile;
-    float* out = a.values + t * a.feature_tile;
-    if (a.features % 8 == 0)
-      encode_rows<8>(a, points, out);
-    else if (a.features == 4)
-      encode_rows<4>(a, points, out);
-    else if (a.features == 2)
-      encode_pairs(a, points, out);
-    else
-      encode_by_feature(a, points, out);
-  }
+  if (a.features % 8 == 0)
+    encode_rows<8>(a);
+  else if (a.features == 4)
+    encode_rows<4>(a);
+  else if (a.features == 2)
+    encode_pairs(a);
+  else
+    encode_by_feature(a);
 }
 
 KB_HD void touch(TouchedLines* touched, std::int64_t at, int features) {
@@ -203,36 +228,15 @@ KB_HD void gather_gradients(const LevelArguments& a, const float* in, int s, flo
     for (int j = 0; j < kWidth; ++j) dvalues[j * a.features + f] = in[f * a.rows + s + j];
 }
 
-KB_HD void prefetch(const LevelArguments& a, const CornerArrays& arrays) {
-  for (int c = 0; c < 8; ++c)
-    for (int j = 0; j < kWidth; ++j)
-      __builtin_prefetch(a.table + std::int64_t{arrays.row[c][j]} * a.features, 1, 2);
-}
-
-// Tables beyond the second-level cache are asked for one pack ahead.
-inline constexpr std::int64_t kPrefetchFloats = 1 << 17;
 inline constexpr int kMaxFeatures = 32;
 
 template <int N, bool kTouch, bool kSlice>
 void scatter_level(const LevelArguments& a, TouchedLines* touched) {
-  CornerArrays arrays[2];
   float dvalues[kWidth * kMaxFeatures];
-  const bool far = std::int64_t{a.level.entries} * a.features > kPrefetchFloats;
-  const std::int64_t packs = a.tiles * (a.rows / kWidth);
-  const auto find = [&](std::int64_t i) {
-    const std::int64_t tile = i / (a.rows / kWidth);
-    const int s = static_cast<int>(i % (a.rows / kWidth)) * kWidth;
-    spill(corners_at(a, a.points + tile * a.point_tile, s), arrays[i % 2]);
-    if (far) prefetch(a, arrays[i % 2]);
-  };
-  if (packs > 0) find(0);
-  for (std::int64_t i = 0; i < packs; ++i) {
-    if (i + 1 < packs) find(i + 1);
-    const std::int64_t tile = i / (a.rows / kWidth);
-    const int s = static_cast<int>(i % (a.rows / kWidth)) * kWidth;
+  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
     gather_gradients(a, a.values + tile * a.feature_tile, s, dvalues);
-    scatter_samples<N, kTouch, kSlice>(a, arrays[i % 2], dvalues, touched);
-  }
+    scatter_samples<N, kTouch, kSlice>(a, corners, dvalues, touched);
+  });
 }
 
 template <bool kTouch, bool kSlice>

@@ -22,6 +22,7 @@ void draw(const Stream& stream, std::int64_t first, std::int64_t count, float* x
 double multiply_add(std::int64_t rounds) {
   constexpr int kChains = 12;
   Pack sums[kChains];
+#pragma GCC unroll 12
   for (int k = 0; k < kChains; ++k) sums[k] = Pack(0.1f * static_cast<float>(k));
   const Pack b(1.0000001f), c(1e-9f);
   for (std::int64_t i = 0; i < rounds; ++i)
@@ -31,6 +32,7 @@ double multiply_add(std::int64_t rounds) {
       asm volatile("" : "+v"(sums[k].v));
     }
   float total = 0;
+#pragma GCC unroll 12
   for (int k = 0; k < kChains; ++k) total += sum(sums[k]);
   return total < 0 ? 0 : 2.0 * kChains * kWidth * static_cast<double>(rounds);
 }

@@ -153,12 +153,12 @@ KB_HD void pull_inputs(const LayerTile& t, const float* w, std::int64_t ld, cons
   for (int s = 0; s < t.rows; s += kBlockPacks * kWidth) {
     Pack sums[M][kBlockPacks];
     pull_block<M, kBlockPacks>(w, ld, dy, t.plan->out, t.rows, s, sums);
-    for (int m = 0; m < M; ++m)
-      for (int p = 0; p < kBlockPacks; ++p) {
-        const std::int64_t at = std::int64_t{m} * t.rows + s + p * kWidth;
-        const Pack d = sums[m][p] * slope(at);
-        store(dx + at, add ? load(dx + at) + d : d);
-      }
+    _Pragma("GCC unroll 16") for (int m = 0; m < M; ++m)
+        _Pragma("GCC unroll 16") for (int p = 0; p < kBlockPacks; ++p) {
+      const std::int64_t at = std::int64_t{m} * t.rows + s + p * kWidth;
+      const Pack d = sums[m][p] * slope(at);
+      store(dx + at, add ? load(dx + at) + d : d);
+    }
   }
 }
 
@@ -168,10 +168,10 @@ void pull_all(const LayerTile& t, const float* w, std::int64_t ld, int in, const
   int i = 0;
   for (; i + kBlockRows <= in; i += kBlockRows)
     pull_inputs<kBlockRows>(t, w + i, ld, dy, dx + i * t.rows, add,
-                            [&](std::int64_t at) { return slope(i * t.rows + at); });
+                            [&](std::int64_t at) KB_INLINE { return slope(i * t.rows + at); });
   for (; i < in; ++i)
     pull_inputs<1>(t, w + i, ld, dy, dx + i * t.rows, add,
-                   [&](std::int64_t at) { return slope(i * t.rows + at); });
+                   [&](std::int64_t at) KB_INLINE { return slope(i * t.rows + at); });
 }
 
 /// dx[rows] (+)= sum_k slope[k][rows] * (w[:][k])^T dy for M of one input's coefficients.
@@ -181,7 +181,7 @@ KB_HD void pull_coefficients(const LayerTile& t, const float* w, std::int64_t ld
   for (int s = 0; s < t.rows; s += kBlockPacks * kWidth) {
     Pack sums[M][kBlockPacks];
     pull_block<M, kBlockPacks>(w, ld, dy, t.plan->out, t.rows, s, sums);
-    for (int p = 0; p < kBlockPacks; ++p) {
+    _Pragma("GCC unroll 16") for (int p = 0; p < kBlockPacks; ++p) {
       Pack d = add ? load(dx + s + p * kWidth) : Pack(0.0f);
       for (int m = 0; m < M; ++m) d = d + sums[m][p] * load(slope + m * t.rows + s + p * kWidth);
       store(dx + s + p * kWidth, d);
@@ -217,7 +217,7 @@ void backward_layer(const LayerTile& t, const B& basis, const float* dy, const f
     accumulate_weights(t, input, in, dy, dyt, sums + plan.dweight);
     if (dx)
       pull_all(t, weight, ld, in, dy, dx, false,
-               [&](std::int64_t at) { return slope_from_phi(basis, load(input + at)); });
+               [&](std::int64_t at) KB_INLINE { return slope_from_phi(basis, load(input + at)); });
   } else {
     const int block = block_inputs(plan);
     for (int i = 0; i < in; i += block) {
@@ -240,7 +240,7 @@ void backward_layer(const LayerTile& t, const B& basis, const float* dy, const f
     accumulate_weights(t, phi, count, dy, dyt, sums + plan.dbase + std::int64_t{i} * plan.columns);
     if (dx)
       pull_all(t, t.parameters + plan.base_weight + i, in, count, dy, dx + i * rows, true,
-               [&](std::int64_t at) { return load(slope + at); });
+               [&](std::int64_t at) KB_INLINE { return load(slope + at); });
   }
 }
 
