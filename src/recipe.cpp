@@ -1,5 +1,8 @@
 #include "kanbench/recipe.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "kanbench/error.h"
 
 namespace kanbench {
@@ -38,6 +41,8 @@ Initialisation make_initialisation(const Run& run) {
   Initialisation init;
   if (run.faithful) return init;
   init.spline_std = 0.003;
+  // Behind rectifiers, He's bound.
+  if (run.network_type == "mlp") init.linear_gain = std::sqrt(6.0);
   return init;
 }
 
@@ -53,7 +58,11 @@ Training make_training(const Run& run, std::int64_t batch_size, std::uint64_t se
     training.adam.skip_untouched = false;
     return training;
   }
-  training.decoder_rate = 0.1;
+  training.anneal = 0.25;
+  // One step size for table and decoder is too coarse for the decoder at high rates, and too fine
+  // at low ones.
+  const double least = run.network_type == "mlp" ? 0.3 : 0.1;
+  training.decoder_rate = std::clamp(3e-4 / run.lrate, least, 1.0);
   return training;
 }
 
