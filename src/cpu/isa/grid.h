@@ -61,12 +61,11 @@ struct CornerArrays {
 
 // Tables beyond the second cache are asked for some packs ahead.
 inline constexpr std::int64_t kFarFloats = 1 << 17;
-inline constexpr int kAhead = 2, kRing = 4;
+inline constexpr int kAhead = 3, kRing = 4;
 
-/// Asks for the rows of one pack. Two neighbours along x mostly share a cache line of short rows.
+/// Asks for the rows of one pack.
 KB_HD void prefetch(const LevelArguments& a, const CornerArrays& corners) {
-  const int step = a.features <= 4 ? 2 : 1;
-  for (int c = 0; c < 8; c += step)
+  for (int c = 0; c < 8; ++c)
     for (int j = 0; j < kWidth; ++j)
       __builtin_prefetch(a.table + std::int64_t{corners.row[c][j]} * a.features);
 }
@@ -193,24 +192,28 @@ KB_HD void touch(TouchedLines* touched, std::int64_t at, int features) {
   }
 }
 
-/// Adds to the table's gradient, N features at a time (1: one by one).
+/// Adds to the table's gradient, N features at a time (1: one by one). Arguments are by value, lest
+/// the compiler read them again after every store.
 template <int N, bool kTouch, bool kSlice>
-KB_HD void scatter_samples(const LevelArguments& a, const CornerArrays& arrays,
+KB_HD void scatter_samples(const LevelArguments a, const CornerArrays& corners,
                            const float* dvalues, TouchedLines* touched) {
+  const std::int64_t width = N == 2 ? 2 : a.features;
+  float* const table = a.table;
   for (int j = 0; j < kWidth; ++j) {
-    const float* d = dvalues + j * a.features;
+    const float* d = dvalues + j * width;
+#pragma GCC unroll 8
     for (int c = 0; c < 8; ++c) {
-      if (kSlice && arrays.row[c][j] - a.first_row >= a.row_count) continue;
-      const std::int64_t at = std::int64_t{arrays.row[c][j]} * a.features;
-      float* g = a.table + at;
-      const float w = arrays.weight[c][j];
+      if (kSlice && corners.row[c][j] - a.first_row >= a.row_count) continue;
+      const std::int64_t at = corners.row[c][j] * width;
+      float* g = table + at;
+      const float w = corners.weight[c][j];
       if constexpr (N == 1) {
-        for (int f = 0; f < a.features; ++f) g[f] += w * d[f];
+        for (int f = 0; f < width; ++f) g[f] += w * d[f];
       } else {
-        for (int f = 0; f < a.features; f += N)
+        for (int f = 0; f < width; f += N)
           Row<N>::store(g + f, Row<N>::load(g + f) + w * Row<N>::load(d + f));
       }
-      if constexpr (kTouch) touch(touched, at, a.features);
+      if constexpr (kTouch) touch(touched, at, static_cast<int>(width));
     }
   }
 }
