@@ -23,7 +23,9 @@ part() {
   echo "== $name took $((SECONDS - began)) s"
 }
 
-build_cpu() { cmake --preset cpu -DKANBENCH_TESTS=ON >/dev/null && cmake --build --preset cpu -j "$jobs"; }
+build_cpu() {
+  cmake --preset cpu -DKANBENCH_TESTS=ON >/dev/null && cmake --build --preset cpu -j "$jobs"
+}
 
 run_cpu() {
   ctest --preset cpu --output-on-failure --timeout 300 2>&1 | tee "$log"
@@ -41,16 +43,16 @@ unit_tests() {
   done
 }
 
+# -O1 finds the same faults and compiles in half the time.
 build_dev() {
+  cmake --preset dev "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1" >/dev/null || return
   # shellcheck disable=SC2046
-  cmake --preset dev >/dev/null && cmake --build --preset dev -j "$jobs" --target $(unit_tests)
+  cmake --build --preset dev -j "$jobs" --target $(unit_tests)
 }
 
 run_dev() {
   ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-    ctest --preset dev -E '^(Program|Style|program_|style_test)' --timeout 600 |
-    tail -n 40
-  return "${PIPESTATUS[0]}"
+    ctest --preset dev -E '^(Program|Style|program_|style_test)' --output-on-failure --timeout 600
 }
 
 part "setup" scripts/setup.sh

@@ -67,8 +67,13 @@ void write_arm(std::ostream& out, const CLI::App& app) {
 
 constexpr const char* kHead = R"(# Completion for kanbench, made by `kanbench completion`.
 _kanbench_words() { COMPREPLY=($(compgen -W "$1" -- "$current")); }
-_kanbench_files() { compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$current")); }
+_kanbench_files() {
+  local IFS=$'\n'
+  compopt -o filenames 2>/dev/null
+  COMPREPLY=($(compgen -f -- "$current"))
+}
 _kanbench_directories() {
+  local IFS=$'\n'
   compopt -o filenames 2>/dev/null
   COMPREPLY=($(compgen -d -- "$current"))
 }
