@@ -69,8 +69,9 @@ struct GaussianChain {
   template <class Emit>
   static KB_HD void eval(Pack t, Emit&& emit) {
     t = minimum(maximum(t, Pack(-kReach)), Pack(kReach));
-    const Pack middle = exp(-(t * t));
-    const Pack e = exp(kOdd ? t + t : t), r = exp(kOdd ? -(t + t) : -t);
+    const Pack middle = exp_within(-(t * t));
+    Pack e, r;
+    exp_both(kOdd ? t + t : t, e, r);
     const Pack up = kOdd ? e : e * e, down = kOdd ? r : r * r;
     const Pack start(kStart);
     Pack high = kOdd ? middle : middle * e * start;

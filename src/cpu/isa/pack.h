@@ -89,21 +89,48 @@ KB_HD float sum(Pack x) {
   return total;
 }
 
-/// e^x to 3e-7, after Cody and Waite; x is held within what float can say.
-KB_HD Pack exp(Pack x) {
-  x = minimum(maximum(x, Pack(-87.3f)), Pack(88.3f));
-  const Vec magic = Pack(12582912.0f).v;
-  const Vec n = (x.v * 1.44269504f + magic) - magic;
-  const Vec r = (x.v - n * 0.693359375f) + n * 2.12194440e-4f;
-  Vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * (r * r) + r + 1.0f;
-  const Ints bits = (__builtin_convertvector(n, Ints) + 127) << 23;
-  return p * (Vec)bits;
+/// p * 2^n for whole n within what float can say.
+KB_HD Pack scale_by_power(Pack p, Pack n) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_scalef_ps((__m512)p.v, (__m512)n.v);
+#else
+  const Ints bits = (__builtin_convertvector(n.v, Ints) + 127) << 23;
+  return p * Pack((Vec)bits);
+#endif
 }
+
+/// x = n ln 2 + r with whole n and |r| <= ln 2 / 2, after Cody and Waite.
+KB_HD void reduce(Pack x, Pack& n, Pack& r) {
+  const Vec magic = Pack(12582912.0f).v;
+  n = (x.v * 1.44269504f + magic) - magic;
+  r = (x.v - n.v * 0.693359375f) + n.v * 2.12194440e-4f;
+}
+
+/// e^x to 3e-7 for -87 < x < 88.
+KB_HD Pack exp_within(Pack x) {
+  Pack n, r;
+  reduce(x, n, r);
+  Vec p = r.v * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r.v + 8.3334519073e-3f;
+  p = p * r.v + 4.1665795894e-2f;
+  p = p * r.v + 1.6666665459e-1f;
+  p = p * r.v + 5.0000001201e-1f;
+  return scale_by_power(p * (r.v * r.v) + r.v + 1.0f, n);
+}
+
+/// e^x and e^-x for |x| < 87: both from the even and odd parts of one series.
+KB_HD void exp_both(Pack x, Pack& up, Pack& down) {
+  Pack n, r;
+  reduce(x, n, r);
+  const Vec s = r.v * r.v;
+  const Vec even = ((s * (1.0f / 720) + 1.0f / 24) * s + 0.5f) * s + 1.0f;
+  const Vec odd = (((s * (1.0f / 5040) + 1.0f / 120) * s + 1.0f / 6) * s + 1.0f) * r.v;
+  up = scale_by_power(even + odd, n);
+  down = scale_by_power(even - odd, -n);
+}
+
+/// e^x, x held within what float can say.
+KB_HD Pack exp(Pack x) { return exp_within(minimum(maximum(x, Pack(-87.3f)), Pack(88.3f))); }
 
 KB_HD Pack sqrt(Pack x) {
 #if defined(__AVX512F__)
