@@ -15,7 +15,8 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// The machine failed us: no space, no permission, an I/O error. One line.
+/// The machine failed us: no memory, a broken disk. One line. (A full disk or a place that may not
+/// be written to is an Error: the user can choose another.)
 class SystemError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
