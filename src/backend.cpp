@@ -1,11 +1,20 @@
 #include "kanbench/backend.h"
 
+#include <cmath>
+
 #include "kanbench/error.h"
 
 namespace kanbench {
 
 void* allocate(Backend& backend, std::size_t bytes) { return backend.allocate(bytes); }
 void release(Backend& backend, void* memory) noexcept { backend.release(memory); }
+
+BatchSums Backend::step(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
+                        double scale, const Adam& adam, std::int64_t step) {
+  BatchSums sums = gradient(model, points, targets, loss, scale);
+  sums.finite = update(model, adam, step) && std::isfinite(sums.loss);
+  return sums;
+}
 
 std::vector<Device> list_devices() {
   std::vector<Device> devices = list_cuda_devices();

@@ -82,7 +82,7 @@ class Session {
     std::int64_t rows = 0;
     for (std::int64_t i = 0; i < steps_ && !history_.failed; ++i, ++step_) {
       const BatchSums batch = try_step(epoch);
-      if (!std::isfinite(batch.loss)) {
+      if (!batch.finite) {
         recover(epoch);
         continue;
       }
@@ -101,7 +101,6 @@ class Session {
     if (progress_.epoch) progress_.epoch(epoch, result);
   }
 
-  // The batch's sums; a loss that is not finite stands for a gradient that is not, too.
   BatchSums try_step(int epoch) {
     Backend& backend = model_.backend();
     const std::int64_t batch = training_.batch_size;
@@ -111,18 +110,19 @@ class Session {
         make_stream(training_.seed, static_cast<std::uint32_t>(communicator_.rank()),
                     Purpose::samples, static_cast<std::uint64_t>(step_));
     backend.sample(volume_, box_, stream, 0, points, targets);
+    const ConstRows read{points.data, batch, 3, batch}, wanted{targets.data, batch, 1, batch};
     const double scale = 1.0 / static_cast<double>(batch * communicator_.size());
-    BatchSums sums = backend.gradient(model_, {points.data, batch, 3, batch},
-                                      {targets.data, batch, 1, batch}, training_.loss, scale);
-    if (communicator_.size() > 1) {
-      communicator_.sum(model_.gradient().data(), model_.gradient().size());
-      backend.gradient_changed(model_);
-    }
     Adam adam = training_.adam;
     const double rate = rate_at(epoch);
     adam.encoder_rate = static_cast<float>(rate);
     adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
-    if (!backend.update(model_, adam, ++adam_steps_)) sums.loss = NAN;
+    ++adam_steps_;
+    if (communicator_.size() == 1)
+      return backend.step(model_, read, wanted, training_.loss, scale, adam, adam_steps_);
+    BatchSums sums = backend.gradient(model_, read, wanted, training_.loss, scale);
+    communicator_.sum(model_.gradient().data(), model_.gradient().size());
+    backend.gradient_changed(model_);
+    sums.finite = backend.update(model_, adam, adam_steps_) && std::isfinite(sums.loss);
     return sums;
   }
 

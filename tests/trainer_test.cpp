@@ -177,6 +177,39 @@ TEST(Trainer, ListedAndFullUpdatesAgree) {
     ASSERT_EQ(listed.gradient().data()[i], 0) << i;
 }
 
+// The step in one go must be the gradient and then the update, for lists, passes and shares alike.
+TEST(Trainer, StepIsGradientAndUpdate) {
+  for (int count : {1, 2, 5})
+    for (std::int64_t rows : {40, 3000})
+      for (bool skip : {true, false}) {
+        set_threads(count);
+        const auto backend = open_cpu();
+        ModelSpec spec;
+        spec.encoder = encoder::HashGrid{3, 4, 14, 20, 1.5};
+        spec.layers = {{12, 16, basis::Identity{}}, {16, 1, basis::Relu{}}};
+        Model together(*backend, spec), apart(*backend, spec);
+        for (Model* model : {&together, &apart}) {
+          model->upload(draw_parameters(spec, {0.1, 0.1, 1}, 3));
+          model->train();
+        }
+        Adam adam;
+        adam.skip_untouched = skip;
+        std::vector<float> points(3 * rows), targets(rows, 0.5f);
+        for (int t = 1; t <= 4; ++t) {
+          const Stream stream{7, static_cast<std::uint64_t>(t)};
+          for (std::int64_t i = 0; i < 3 * rows; ++i) points[i] = unit_float(stream.words(i).v[0]);
+          const ConstRows p{points.data(), rows, 3, rows}, y{targets.data(), rows, 1, rows};
+          const BatchSums a = backend->step(together, p, y, loss::L1{}, 1.0 / rows, adam, t);
+          const BatchSums b = backend->Backend::step(apart, p, y, loss::L1{}, 1.0 / rows, adam, t);
+          EXPECT_EQ(a.loss, b.loss);
+          EXPECT_TRUE(a.finite && b.finite);
+          ASSERT_TRUE(same_bits(together.download(), apart.download()))
+              << count << " threads, " << rows << " rows, step " << t;
+        }
+      }
+  set_threads(0);
+}
+
 TEST(Trainer, UntouchedEntriesStayUnlessAdamIsToTheLetter) {
   const auto backend = open_cpu();
   ModelSpec spec;

@@ -37,6 +37,8 @@ struct Lattice {
 struct BatchSums {
   double loss = 0;
   double squared_error = 0;
+  /// False if the loss or a gradient was not finite, as far as the call has looked.
+  bool finite = true;
 };
 
 /// One stage of a step, timed alone: how long it takes and how much it does. `ceiling` names the
@@ -94,6 +96,11 @@ class Backend {
   /// One step of Adam, the `step`th (from 1), and zeroes the gradient. False if a gradient was not
   /// finite: the parameters are then unusable until restored.
   virtual bool update(Model& model, const Adam& adam, std::int64_t step) = 0;
+
+  /// gradient() and update() in one, for a rank alone. Where `finite` comes back false the
+  /// parameters are unusable until restored.
+  virtual BatchSums step(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
+                         double scale, const Adam& adam, std::int64_t step);
 
   /// Measured limits of this machine; takes about a second.
   virtual Ceilings measure_ceilings() = 0;

@@ -87,8 +87,7 @@ Timing time_run(const Run& run, const Volume& volume, Backend& backend, double s
   const double count = static_cast<double>(rows);
   timing.training = count * best_rate(seconds, [&] {
                       draw();
-                      backend.gradient(model, read, targets, training.loss, 1 / count);
-                      backend.update(model, adam, ++step);
+                      backend.step(model, read, targets, training.loss, 1 / count, adam, ++step);
                     });
   draw();
   timing.inference = count * best_rate(seconds, [&] { backend.predict(model, read, results); });

@@ -16,7 +16,7 @@
 
 namespace kanbench::cpu {
 
-/// What a step has touched of one level's gradient, by slice of its rows.
+/// What a step has touched of one level's gradient, by share of its rows.
 struct LevelTouch {
   std::vector<std::uint8_t> flags;
   std::vector<std::vector<std::uint32_t>> lines;
@@ -43,6 +43,13 @@ struct Tiling {
   float* features = nullptr;
 };
 
+/// A range of one level's rows, the `index`th, that one thread owns while gradients are scattered.
+struct LevelShare {
+  int level;
+  std::size_t index;
+  std::int64_t first, rows;
+};
+
 class CpuBackend : public Backend {
  public:
   explicit CpuBackend(const std::string& instruction_set)
@@ -66,6 +73,8 @@ class CpuBackend : public Backend {
                      double scale) override;
   void gradient_changed(Model& model) override;
   bool update(Model& model, const Adam& adam, std::int64_t step) override;
+  BatchSums step(Model& model, ConstRows points, ConstRows targets, const Loss& loss, double scale,
+                 const Adam& adam, std::int64_t step) override;
   Ceilings measure_ceilings() override;
   std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
                              const Loss& loss, const Adam& adam) override;
@@ -78,7 +87,12 @@ class CpuBackend : public Backend {
   BatchSums train_tiles(Model& model, const Tiling& tiling, ConstRows targets, const Loss& loss,
                         double scale);
   void reduce(Model& model, const DecoderPlan& plan, int chunks);
+  // update.cpp
+  std::vector<LevelShare> share_levels(const Model& model, std::int64_t rows) const;
+  void scatter_share(Model& model, const Tiling& tiling, const LevelShare& share);
   void scatter(Model& model, const Tiling& tiling);
+  bool update_share(Model& model, const Adam& adam, const AdamStep& step, const LevelShare& share);
+
   const DecoderPlan& plan_for(const Model& model, int rows) const;
 
   const Kernels& kernels_;
@@ -86,6 +100,12 @@ class CpuBackend : public Backend {
   std::unordered_map<void*, std::size_t> sizes_;
   Room points_, features_, sums_;
 };
+
+inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Level `l` of the model over some tiles, its table within `block` (parameters or gradient).
+LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,
+                               std::int64_t first_tile, std::int64_t tiles);
 
 /// The cache of `model`, made at first.
 ModelCache& cache_of(const Model& model);

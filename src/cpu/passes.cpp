@@ -1,11 +1,9 @@
-// The phases of a step: tiles, encoding, decoder forward and back, reduction, scatter, update.
+// The phases of a step up to the features' gradient: tiles, encoding, decoder forward and back,
+// reduction of the decoder's gradient.
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
 
 #include "cpu/backend.h"
-#include "kanbench/error.h"
 #include "kanbench/parallel.h"
 
 namespace kanbench::cpu {
@@ -14,8 +12,9 @@ namespace {
 // Tiles that a thread encodes at a time: a few hundred microseconds of work.
 constexpr std::int64_t kEncodeTiles = 32;
 constexpr std::int64_t kMaxChunks = 64;
-constexpr std::int64_t kUpdateFloats = 1 << 16;
 constexpr std::int64_t kPredictRows = 1 << 16;
+
+}  // namespace
 
 LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,
                                std::int64_t first_tile, std::int64_t tiles) {
@@ -34,10 +33,6 @@ LevelArguments level_arguments(const Model& model, int l, float* block, const Ti
   a.rows = rows;
   return a;
 }
-
-std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-}  // namespace
 
 Tiling CpuBackend::tile(const Model& model, ConstRows points, int rows) {
   Tiling t;
@@ -219,136 +214,6 @@ void CpuBackend::reduce(Model& model, const DecoderPlan& plan, int chunks) {
     reduce_columns(*r, sums, plan.sums, chunks, k, std::min(r->columns, k + kColumns),
                    model.gradient().data());
   });
-}
-
-namespace {
-
-// Rows of a slice are a multiple of this, so that no two slices share a cache line.
-constexpr std::int64_t kSliceRows = 64;
-
-LevelTouch& touch_of(const Model& model, int l) {
-  ModelCache& cache = cache_of(model);
-  if (cache.touched.empty()) cache.touched.resize(model.layout().levels.size());
-  return cache.touched[static_cast<std::size_t>(l)];
-}
-
-// Whether a batch touches so little of a level that a list of it is cheaper than a pass over it.
-bool worth_listing(const Slice& slice, std::int64_t rows) {
-  return 32 * rows < slice.size() / kMaxWidth;
-}
-
-void prepare_lists(LevelTouch& touch, const Slice& slice, std::int64_t slices, std::int64_t rows) {
-  const std::int64_t lines = ceil_divide(slice.size(), kMaxWidth);
-  touch.flags.resize(static_cast<std::size_t>(lines));
-  const auto count = static_cast<std::size_t>(slices);
-  if (touch.counts.size() < count) {
-    touch.counts.resize(count, 0);
-    touch.lines.resize(count);
-  }
-  const std::int64_t per_row = ceil_divide(slice.columns, kMaxWidth) + 1;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::int64_t most = std::min(lines, touch.counts[i] + 8 * rows * per_row);
-    if (static_cast<std::int64_t>(touch.lines[i].size()) < most)
-      touch.lines[i].resize(static_cast<std::size_t>(most));
-  }
-}
-
-}  // namespace
-
-void CpuBackend::scatter(Model& model, const Tiling& t) {
-  const auto levels = static_cast<std::int64_t>(model.layout().levels.size());
-  if (levels == 0) return;
-  const std::int64_t slices = ceil_divide(threads(), levels);
-  const std::int64_t rows = t.tiles * t.rows;
-  for (int l = 0; l < levels; ++l) {
-    LevelTouch& touch = touch_of(model, l);
-    const Slice& slice = model.layout().slices[static_cast<std::size_t>(l)];
-    touch.listed = touch.listed && worth_listing(slice, rows);
-    if (touch.listed) prepare_lists(touch, slice, slices, rows);
-  }
-  parallel(levels * slices, [&](std::int64_t task) {
-    // The finest levels are the dearest: they go first.
-    const int l = static_cast<int>(levels - 1 - task / slices);
-    LevelArguments a = level_arguments(model, l, model.gradient().data(), t, 0, t.tiles);
-    const std::int64_t entries = a.level.entries;
-    const std::int64_t share = ceil_divide(ceil_divide(entries, slices), kSliceRows) * kSliceRows;
-    const std::int64_t first = task % slices * share;
-    if (first >= entries) return;
-    a.first_row = static_cast<std::uint32_t>(first);
-    a.row_count = static_cast<std::uint32_t>(std::min(share, entries - first));
-    LevelTouch& touch = touch_of(model, l);
-    if (!touch.listed) {
-      kernels_.scatter(a, nullptr);
-      return;
-    }
-    const auto s = static_cast<std::size_t>(task % slices);
-    TouchedLines lines{touch.flags.data(), touch.lines[s].data(), touch.counts[s]};
-    kernels_.scatter(a, &lines);
-    touch.counts[s] = lines.count;
-  });
-}
-
-BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
-                               double scale) {
-  check(model.training(), "gradient() of a model without room for it");
-  if (points.rows == 0) return {};
-  const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
-  encode(model, t);
-  const BatchSums sums = train_tiles(model, t, targets, loss, scale);
-  scatter(model, t);
-  return sums;
-}
-
-void CpuBackend::gradient_changed(Model& model) {
-  for (LevelTouch& touch : cache_of(model).touched) touch.listed = false;
-}
-
-bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
-  struct Task {
-    UpdateArguments arguments;
-    TouchedLines lines;
-  };
-  std::vector<Task> tasks;
-  const auto part = [&](std::int64_t at, std::int64_t count, double rate, bool skip) {
-    return UpdateArguments{model.parameters().data() + at,
-                           model.first_moment().data() + at,
-                           model.second_moment().data() + at,
-                           model.gradient().data() + at,
-                           count,
-                           adam_step(adam, rate, step),
-                           skip};
-  };
-  const auto add_range = [&](std::int64_t at, std::int64_t end, double rate, bool skip) {
-    for (; at < end; at += kUpdateFloats)
-      tasks.push_back({part(at, std::min(kUpdateFloats, end - at), rate, skip), {}});
-  };
-  const Layout& layout = model.layout();
-  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
-    const Slice& slice = layout.slices[l];
-    LevelTouch& touch = touch_of(model, static_cast<int>(l));
-    for (std::size_t s = 0; s < touch.counts.size(); ++s) {
-      TouchedLines lines{touch.flags.data(), touch.lines[s].data(), touch.counts[s]};
-      touch.counts[s] = 0;
-      if (touch.listed && adam.skip_untouched && lines.count > 0)
-        tasks.push_back({part(slice.offset, 0, adam.encoder_rate, true), lines});
-      else
-        for (std::int64_t k = 0; k < lines.count; ++k) lines.flags[lines.lines[k]] = 0;
-    }
-    if (!touch.listed || !adam.skip_untouched) {
-      const std::int64_t end = slice.offset + ceil_divide(slice.size(), kMaxWidth) * kMaxWidth;
-      add_range(slice.offset, end, adam.encoder_rate, adam.skip_untouched);
-    }
-    touch.listed = true;
-  }
-  add_range(layout.decoder_begin, layout.size, adam.decoder_rate, false);
-  std::atomic<bool> finite = true;
-  parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
-    const Task& task = tasks[static_cast<std::size_t>(i)];
-    const bool fine = task.lines.lines ? kernels_.update_lines(task.arguments, task.lines)
-                                       : kernels_.update(task.arguments);
-    if (!fine) finite = false;
-  });
-  return finite;
 }
 
 }  // namespace kanbench::cpu

@@ -1,0 +1,201 @@
+// The table's side of a step: gradients scattered by threads that own a level or a range of its
+// rows, and Adam. In one go, a level is updated while its gradient is still in the cache.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "cpu/backend.h"
+#include "kanbench/error.h"
+#include "kanbench/parallel.h"
+
+namespace kanbench::cpu {
+namespace {
+
+constexpr std::int64_t kUpdateFloats = 1 << 16;
+// Rows of a share are a multiple of this, so that no two shares have a cache line in common.
+constexpr std::int64_t kShareRows = 64;
+
+LevelTouch& touch_of(const Model& model, int l) {
+  ModelCache& cache = cache_of(model);
+  if (cache.touched.empty()) cache.touched.resize(model.layout().levels.size());
+  return cache.touched[static_cast<std::size_t>(l)];
+}
+
+// Whether a batch touches so little of a level that a list of it is cheaper than a pass over it.
+bool worth_listing(const Slice& slice, std::int64_t rows) {
+  return 32 * rows < slice.size() / kMaxWidth;
+}
+
+void prepare_lists(LevelTouch& touch, const Slice& slice, std::int64_t shares, std::int64_t rows) {
+  const std::int64_t lines = ceil_divide(slice.size(), kMaxWidth);
+  touch.flags.resize(static_cast<std::size_t>(lines));
+  const auto count = static_cast<std::size_t>(shares);
+  if (touch.counts.size() < count) {
+    touch.counts.resize(count, 0);
+    touch.lines.resize(count);
+  }
+  const std::int64_t per_row = ceil_divide(slice.columns, kMaxWidth) + 1;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::int64_t most = std::min(lines, touch.counts[i] + 8 * rows * per_row);
+    if (static_cast<std::int64_t>(touch.lines[i].size()) < most)
+      touch.lines[i].resize(static_cast<std::size_t>(most));
+  }
+}
+
+// Takes the list of one share; its flags are cleared here unless it is to be followed.
+TouchedLines take_list(LevelTouch& touch, std::size_t share, bool follow) {
+  TouchedLines lines{touch.flags.data(), touch.lines[share].data(), touch.counts[share]};
+  touch.counts[share] = 0;
+  if (!follow)
+    for (std::int64_t k = 0; k < lines.count; ++k) lines.flags[lines.lines[k]] = 0;
+  return lines;
+}
+
+UpdateArguments update_arguments(const Model& model, const AdamStep& step, std::int64_t at,
+                                 std::int64_t count, bool skip) {
+  return {model.parameters().data() + at,
+          model.first_moment().data() + at,
+          model.second_moment().data() + at,
+          model.gradient().data() + at,
+          count,
+          step,
+          skip};
+}
+
+}  // namespace
+
+std::vector<LevelShare> CpuBackend::share_levels(const Model& model, std::int64_t rows) const {
+  const auto levels = static_cast<std::int64_t>(model.layout().levels.size());
+  std::vector<LevelShare> all;
+  // The finest levels are the dearest: they go first.
+  for (int l = static_cast<int>(levels) - 1; l >= 0; --l) {
+    const std::int64_t shares = ceil_divide(threads(), levels);
+    LevelTouch& touch = touch_of(model, l);
+    const Slice& slice = model.layout().slices[static_cast<std::size_t>(l)];
+    touch.listed = touch.listed && worth_listing(slice, rows);
+    if (touch.listed) prepare_lists(touch, slice, shares, rows);
+    const std::int64_t each = ceil_divide(ceil_divide(slice.rows, shares), kShareRows) * kShareRows;
+    for (std::int64_t i = 0; i * each < slice.rows; ++i)
+      all.push_back(
+          {l, static_cast<std::size_t>(i), i * each, std::min(each, slice.rows - i * each)});
+  }
+  return all;
+}
+
+void CpuBackend::scatter_share(Model& model, const Tiling& t, const LevelShare& share) {
+  LevelArguments a = level_arguments(model, share.level, model.gradient().data(), t, 0, t.tiles);
+  a.first_row = static_cast<std::uint32_t>(share.first);
+  a.row_count = static_cast<std::uint32_t>(share.rows);
+  LevelTouch& touch = touch_of(model, share.level);
+  if (!touch.listed) return kernels_.scatter(a, nullptr);
+  TouchedLines lines{touch.flags.data(), touch.lines[share.index].data(),
+                     touch.counts[share.index]};
+  kernels_.scatter(a, &lines);
+  touch.counts[share.index] = lines.count;
+}
+
+void CpuBackend::scatter(Model& model, const Tiling& t) {
+  const std::vector<LevelShare> shares = share_levels(model, t.tiles * t.rows);
+  parallel(static_cast<std::int64_t>(shares.size()),
+           [&](std::int64_t i) { scatter_share(model, t, shares[static_cast<std::size_t>(i)]); });
+}
+
+BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
+                               double scale) {
+  check(model.training(), "gradient() of a model without room for it");
+  if (points.rows == 0) return {};
+  const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
+  encode(model, t);
+  const BatchSums sums = train_tiles(model, t, targets, loss, scale);
+  scatter(model, t);
+  return sums;
+}
+
+void CpuBackend::gradient_changed(Model& model) {
+  for (LevelTouch& touch : cache_of(model).touched) touch.listed = false;
+}
+
+bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
+  struct Task {
+    UpdateArguments arguments;
+    TouchedLines lines;
+  };
+  std::vector<Task> tasks;
+  const auto add_range = [&](std::int64_t at, std::int64_t end, const AdamStep& s, bool skip) {
+    for (; at < end; at += kUpdateFloats)
+      tasks.push_back(
+          {update_arguments(model, s, at, std::min(kUpdateFloats, end - at), skip), {}});
+  };
+  const AdamStep table = adam_step(adam, adam.encoder_rate, step);
+  const Layout& layout = model.layout();
+  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
+    const Slice& slice = layout.slices[l];
+    LevelTouch& touch = touch_of(model, static_cast<int>(l));
+    const bool follow = touch.listed && adam.skip_untouched;
+    for (std::size_t s = 0; s < touch.counts.size(); ++s) {
+      const TouchedLines lines = take_list(touch, s, follow);
+      if (follow && lines.count > 0)
+        tasks.push_back({update_arguments(model, table, slice.offset, 0, true), lines});
+    }
+    if (!follow)
+      add_range(slice.offset, slice.offset + ceil_divide(slice.size(), kMaxWidth) * kMaxWidth,
+                table, adam.skip_untouched);
+    touch.listed = true;
+  }
+  add_range(layout.decoder_begin, layout.size, adam_step(adam, adam.decoder_rate, step), false);
+  std::atomic<bool> finite = true;
+  parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
+    const Task& task = tasks[static_cast<std::size_t>(i)];
+    const bool fine = task.lines.lines ? kernels_.update_lines(task.arguments, task.lines)
+                                       : kernels_.update(task.arguments);
+    if (!fine) finite = false;
+  });
+  return finite;
+}
+
+bool CpuBackend::update_share(Model& model, const Adam& adam, const AdamStep& step,
+                              const LevelShare& share) {
+  const Slice& slice = model.layout().slices[static_cast<std::size_t>(share.level)];
+  LevelTouch& touch = touch_of(model, share.level);
+  if (touch.listed && adam.skip_untouched)
+    return kernels_.update_lines(update_arguments(model, step, slice.offset, 0, true),
+                                 take_list(touch, share.index, true));
+  if (share.index < touch.counts.size()) take_list(touch, share.index, false);
+  const std::int64_t floats = ceil_divide(share.rows * slice.columns, kMaxWidth) * kMaxWidth;
+  return kernels_.update(update_arguments(model, step, slice.offset + share.first * slice.columns,
+                                          floats, adam.skip_untouched));
+}
+
+BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
+                           double scale, const Adam& adam, std::int64_t step) {
+  check(model.training(), "step() of a model without room for it");
+  const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
+  encode(model, t);
+  BatchSums sums = train_tiles(model, t, targets, loss, scale);
+  const std::vector<LevelShare> shares = share_levels(model, t.tiles * t.rows);
+  const auto levels = static_cast<std::int64_t>(shares.size());
+  const Layout& layout = model.layout();
+  const std::int64_t rest = layout.size - layout.decoder_begin;
+  const AdamStep table = adam_step(adam, adam.encoder_rate, step);
+  const AdamStep decoder = adam_step(adam, adam.decoder_rate, step);
+  std::atomic<bool> finite = true;
+  parallel(levels + ceil_divide(rest, kUpdateFloats), [&](std::int64_t i) {
+    bool fine;
+    if (i < levels) {
+      const LevelShare& share = shares[static_cast<std::size_t>(i)];
+      scatter_share(model, t, share);
+      fine = update_share(model, adam, table, share);
+    } else {
+      const std::int64_t at = (i - levels) * kUpdateFloats;
+      fine = kernels_.update(update_arguments(model, decoder, layout.decoder_begin + at,
+                                              std::min(kUpdateFloats, rest - at), false));
+    }
+    if (!fine) finite = false;
+  });
+  for (int l = 0; l < static_cast<int>(layout.levels.size()); ++l) touch_of(model, l).listed = true;
+  sums.finite = finite && std::isfinite(sums.loss);
+  return sums;
+}
+
+}  // namespace kanbench::cpu
