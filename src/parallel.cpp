@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "kanbench/math/platform.h"
+
 namespace kanbench {
 namespace {
 
@@ -70,9 +72,7 @@ class Pool {
 
   static void pause(int spin) {
     if (spin % 1024 == 1023) std::this_thread::yield();
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
+    pause_processor();
   }
 
   std::vector<std::thread> workers_;

@@ -40,7 +40,7 @@ ModelSpec make_spec(const Run& run) {
 Initialisation make_initialisation(const Run& run) {
   Initialisation init;
   if (run.faithful) return init;
-  init.spline_std = 0.003;
+  init.spline_std = 0.01;
   // Behind rectifiers, He's bound.
   if (run.network_type == "mlp") init.linear_gain = std::sqrt(6.0);
   return init;

@@ -108,7 +108,8 @@ TEST(Layer, NormalisesAsPyTorch) {
 }
 
 TEST(Layer, OfFastKanIsPyTorchs) {
-  for (const json& j : golden("bases.json")["fastkan_layers"]) {
+  const json file = golden("bases.json");
+  for (const json& j : file["fastkan_layers"]) {
     const bool norm = j.contains("layernorm.weight"), base = j.contains("base_weight");
     const Layer layer{j["in"], j["out"], basis::Rbf{j["num_grids"], j["grid_radius"]},
                       base,    base,     norm};
@@ -166,7 +167,8 @@ TEST(HashGrid, EncodesAsAnIndependentProgram) {
 }
 
 TEST(Model, HasPyTorchsGradients) {
-  for (const json& j : golden("gradients.json")) {
+  const json file = golden("gradients.json");
+  for (const json& j : file) {
     ModelSpec spec;
     spec.network_type = j["network_type"];
     const bool kan = spec.network_type == "fastkan";

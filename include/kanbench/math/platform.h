@@ -15,6 +15,13 @@
 
 namespace kanbench {
 
+/// Tells the processor that the thread is spinning.
+inline void pause_processor() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
 /// Whether this processor runs code built for the instruction set `name`.
 inline bool processor_has(const char* name) {
 #if defined(__x86_64__)
