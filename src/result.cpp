@@ -254,7 +254,8 @@ Json json_of(const Trial& trial) {
 const std::vector<std::string>& csv_columns() {
   static const std::vector<std::string> names = [] {
     std::vector<std::string> found;
-    for (const auto& [name, cell] : columns(Result{})) found.push_back(name);
+    const Result empty;
+    for (const auto& [name, cell] : columns(empty)) found.push_back(name);
     return found;
   }();
   return names;
