@@ -32,6 +32,13 @@ ModelSpec chain(const Encoder& encoder, std::vector<int> widths, const Basis& fi
   return spec;
 }
 
+template <std::size_t... I>
+void add_every_basis(std::vector<Case>& all, std::index_sequence<I...>) {
+  for (const Basis& basis : {Basis(std::variant_alternative_t<I, Basis>{})...})
+    all.push_back({std::string("every layer ") + name(basis),
+                   chain(encoder::HashGrid{2, 2, 6, 4, 2}, {7, 5, 1}, basis, basis, true, true)});
+}
+
 std::vector<Case> cases() {
   using encoder::HashGrid;
   const Basis identity = basis::Identity{}, relu = basis::Relu{};
@@ -70,6 +77,7 @@ std::vector<Case> cases() {
   rectified.output = OutputActivation::relu;
   all.push_back({"sigmoid output", sigmoid});
   all.push_back({"rectified output", rectified});
+  add_every_basis(all, std::make_index_sequence<std::variant_size_v<Basis>>{});
   return all;
 }
 
@@ -173,6 +181,27 @@ TEST(Backend, GradientAgreesWithThePlainLoops) {
                 2e-4)
                 << where << ", " << slice.name;
         }
+}
+
+// Infinities of either sign meet in the last layer; the mean absolute error must not hide it.
+TEST(Backend, ReportsAPredictionThatIsNotFinite) {
+  ModelSpec spec;
+  spec.encoder = encoder::Identity{};
+  spec.layers = {{3, 2, basis::Identity{}}, {2, 1, basis::Relu{}}};
+  const Batch batch(70, 2);
+  for (const auto& backend : all_backends())
+    for (const Loss& loss : {Loss{loss::L1{}}, Loss{loss::Mse{}}}) {
+      Model model(*backend, spec);
+      std::vector<float> block(static_cast<std::size_t>(model.layout().size));
+      for (int i = 0; i < 6; ++i) block[model.layout().layers[0].weight + i] = 1e30f;
+      block[model.layout().layers[1].weight] = 3e38f;
+      block[model.layout().layers[1].weight + 1] = -3e38f;
+      model.upload(block);
+      model.train();
+      const BatchSums sums =
+          backend->step(model, batch.point_rows(), batch.target_rows(), loss, 1.0 / 70, Adam{}, 1);
+      EXPECT_FALSE(sums.finite) << backend->name() << ", " << name(loss);
+    }
 }
 
 TEST(Backend, ReferenceGradientIsTheCentralDifference) {

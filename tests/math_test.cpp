@@ -91,6 +91,23 @@ TEST(Silu, HasTheGoldenValuesAndSlopes) {
   }
 }
 
+TEST(Silu, IsFiniteFarOut) {
+  for (float x : {-1e30f, -100.0f, 100.0f, 1e30f}) {
+    const Dual<float> y = silu(Dual<float>(x, 1.0f));
+    EXPECT_EQ(y.v, x > 0 ? x : 0) << x;
+    EXPECT_EQ(y.d, x > 0 ? 1 : 0) << x;
+  }
+}
+
+TEST(Loss, ShowsANumberThatIsNotFinite) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(loss::L1{}.value(nan, 0.5)));
+  EXPECT_TRUE(std::isnan(loss::Mse{}.value(nan, 0.5)));
+  EXPECT_EQ(loss::L1{}.value(0.25, 1.0), 0.75);
+  EXPECT_EQ(loss::L1{}.value(1.0, 0.25), 0.75);
+  EXPECT_EQ(loss::L1{}.value(0.5, 0.5), 0);
+}
+
 TEST(Layer, NormalisesAsPyTorch) {
   const json norm = golden("bases.json")["layer_norm"];
   const std::vector<double> weight = flat(norm["weight"]), bias = flat(norm["bias"]);

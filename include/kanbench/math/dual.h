@@ -43,10 +43,15 @@ KB_HD Dual<T> max0(Dual<T> x) {
   return {max0(x.v), step0(x.v) * x.d};
 }
 
-/// The logistic function, without overflow for any finite x.
+/// The logistic function; it and its slope are finite for any finite x.
 template <class T>
 KB_HD T sigmoid(T x) {
   return T(1) / (T(1) + exp(-x));
+}
+template <class T>
+KB_HD Dual<T> sigmoid(Dual<T> x) {
+  const T s = sigmoid(x.v);
+  return {s, s * (T(1) - s) * x.d};
 }
 
 /// x * sigmoid(x), the base branch of a KAN layer.

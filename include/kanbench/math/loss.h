@@ -10,12 +10,12 @@ namespace kanbench {
 
 namespace loss {
 
-/// |p - t|, slope 0 where they agree.
+/// |p - t|, slope 0 where they agree; the value of NaN is NaN, so that a sum of losses shows it.
 struct L1 {
   static constexpr const char* name = "l1";
   template <class T>
   KB_HD T value(T p, T t) const {
-    return max0(p - t) + max0(t - p);
+    return (p - t) * slope(p, t);
   }
   template <class T>
   KB_HD T slope(T p, T t) const {
