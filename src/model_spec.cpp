@@ -18,7 +18,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kMaxDepth = 8;
-constexpr std::size_t kMaxLayers = 65;
+constexpr std::size_t kMaxLayers = 64;
 constexpr int kMaxWidth = 4096;
 
 struct Limit {

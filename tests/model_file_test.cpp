@@ -166,7 +166,7 @@ TEST(ModelSpec, RefusesNumbersOutOfRange) {
   Json json = Json::parse(to_json(bare_spec()));
   Json hidden = json["layers"][0];
   hidden["out"] = 3;
-  for (int i = 0; i < 65; ++i) json["layers"].insert(json["layers"].begin(), hidden);
+  for (int i = 0; i < 64; ++i) json["layers"].insert(json["layers"].begin(), hidden);
   EXPECT_TRUE(contains(message_of<Error>([&] { parse_model_spec(json.dump(), "m"); }), "65"));
 }
 

@@ -42,7 +42,8 @@ struct BatchSums {
 };
 
 /// One stage of a step, timed alone: how long it takes and how much it does. `ceiling` names the
-/// machine's limit that `fraction_of_ceiling` is measured against ("flops" or "bandwidth").
+/// machine's limit that `fraction_of_ceiling` is measured against: "flops", "bandwidth" or "random
+/// rows" (of a table of that size).
 struct Stage {
   std::string name;
   double seconds = 0, flops = 0, bytes = 0;
@@ -109,7 +110,7 @@ class Backend {
                                      const Loss& loss, const Adam& adam) = 0;
 };
 
-/// Names a backend and opens it: "cpu", or "cuda:N" where a device answers.
+/// A place to compute: "cpu", or "cuda:N" where a device answers, as open_backend() takes it.
 struct Device {
   std::string name;
   std::string description;

@@ -118,6 +118,7 @@ const DecoderPlan& CpuBackend::plan_for(const Model& model, int rows) const {
   if (found != plans.end()) return found->second.decoder;
   ModelCache::Plan& plan = plans[rows];
   const ModelSpec& spec = model.spec();
+  check(spec.layers.size() <= kMostLayers, "a decoder of more layers than the kernels hold");
   for (std::size_t l = 0; l < spec.layers.size(); ++l) {
     const Layer& layer = spec.layers[l];
     const LayerOffsets& at = model.layout().layers[l];

@@ -4,9 +4,7 @@
 // gradients scattered into tables by threads that own a level or a range of its rows. Sums are cut
 // into chunks by the batch alone, so that any thread count gives the same bits.
 
-#include <atomic>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <vector>
 

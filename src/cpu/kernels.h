@@ -30,6 +30,9 @@ struct LayerPlan {
   std::int64_t dweight, dbase, dbias, dnorm_weight, dnorm_bias;
 };
 
+/// Most layers of a decoder.
+inline constexpr int kMostLayers = 64;
+
 /// A decoder: its layers and how much room a tile takes. `rows` is a multiple of 2 * kMaxWidth.
 struct DecoderPlan {
   const LayerPlan* layers;
@@ -74,7 +77,7 @@ struct TileArguments {
 };
 
 /// One level of a hash grid over tiles: points[3][rows] and features[features][rows] of tile t are
-/// at points + t * point_tile, features_at + t * feature_tile.
+/// at points + t * point_tile, values + t * feature_tile.
 struct LevelArguments {
   encoder::GridLevel level;
   int features;
@@ -105,7 +108,7 @@ struct UpdateArguments {
 struct Kernels {
   const char* name;
   int width;
-  /// out[3][count] uniform in [0, 1) from words first ... of the stream.
+  /// x, y, z[count] uniform in [0, 1) from words first ... of the stream.
   void (*draw)(const Stream& stream, std::int64_t first, std::int64_t count, float* x, float* y,
                float* z);
   void (*encode)(const LevelArguments&);
@@ -117,7 +120,7 @@ struct Kernels {
   bool (*update)(const UpdateArguments&);
   /// The same over lines of 16 floats that were touched.
   bool (*update_lines)(const UpdateArguments&, const TouchedLines&);
-  /// Fused multiply-adds in registers: 2 * 1e6 * rounds * (the returned lanes) operations.
+  /// Multiply-adds in registers, `rounds` times; returns the operations done, two each.
   double (*multiply_add)(std::int64_t rounds);
 };
 
