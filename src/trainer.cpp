@@ -45,10 +45,10 @@ class Snapshot {
   std::int64_t adam_steps_ = 0;
 };
 
-class Session {
+class Loop {
  public:
-  Session(Model& model, const VolumeView& volume, const Box& box, const Training& training,
-          Communicator& communicator, const Progress& progress)
+  Loop(Model& model, const VolumeView& volume, const Box& box, const Training& training,
+       Communicator& communicator, const Progress& progress)
       : model_(model),
         volume_(volume),
         box_(box),
@@ -68,19 +68,15 @@ class Session {
   }
 
  private:
-  // Snapshots cost a pass over the parameters: at most one in this many steps.
   static constexpr std::int64_t kSnapshotSteps = 64;
   static constexpr int kMaxFailures = 3;
 
   void run_epoch(int epoch) {
     const Clock::time_point began = Clock::now();
-    if (step_ - snapshot_step_ >= kSnapshotSteps) {
-      snapshot_.take(adam_steps_);
-      snapshot_step_ = step_;
-    }
     BatchSums sums;
     std::int64_t rows = 0;
     for (std::int64_t i = 0; i < steps_ && !history_.failed; ++i, ++step_) {
+      keep_snapshot(i == 0);
       const BatchSums batch = try_step(epoch);
       if (!batch.finite) {
         recover(epoch);
@@ -99,6 +95,16 @@ class Session {
     result.seconds = seconds_since(began);
     history_.epochs.push_back(result);
     if (progress_.epoch) progress_.epoch(epoch, result);
+  }
+
+  // A snapshot is a pass over all parameters: within an epoch it waits for as many samples as
+  // there are parameters, beside whose arithmetic it costs nothing.
+  void keep_snapshot(bool epoch_begins) {
+    const std::int64_t steps = step_ - snapshot_step_;
+    if (steps < kSnapshotSteps) return;
+    if (!epoch_begins && steps * training_.batch_size < model_.layout().size) return;
+    snapshot_.take(adam_steps_);
+    snapshot_step_ = step_;
   }
 
   BatchSums try_step(int epoch) {
@@ -139,7 +145,7 @@ class Session {
     adam_steps_ = snapshot_.restore();
     ++halvings_;
     history_.failed = ++failures_ >= kMaxFailures;
-    history_.recoveries.push_back({epoch, step_, training_.lrate * std::pow(0.5, halvings_)});
+    history_.recoveries.push_back({epoch, step_, rate_at(epoch)});
     if (progress_.recovery) progress_.recovery(history_.recoveries.back());
   }
 
@@ -197,7 +203,7 @@ History train(Model& model, const VolumeView& volume, const Box& box, const Trai
   check(training.batch_size > 0, "an empty batch");
   check(box.shape().count() > 0, "an empty box");
   if (!model.training()) model.train();
-  return Session(model, volume, box, training, communicator, progress).run();
+  return Loop(model, volume, box, training, communicator, progress).run();
 }
 
 }  // namespace kanbench

@@ -242,7 +242,7 @@ TEST(Trainer, UntouchedEntriesStayUnlessAdamIsToTheLetter) {
 class Faulty : public Backend {
  public:
   std::unique_ptr<Backend> inner = open_cpu();
-  int calls = 0, first_fault = 0, faults = 0;
+  int calls = 0, first_fault = 0, faults = 0, copies = 0;
 
   std::string name() const override { return inner->name(); }
   std::size_t free_bytes() const override { return inner->free_bytes(); }
@@ -253,7 +253,10 @@ class Faulty : public Backend {
   void download(void* to, const void* from, std::size_t n) override {
     inner->download(to, from, n);
   }
-  void copy(void* to, const void* from, std::size_t n) override { inner->copy(to, from, n); }
+  void copy(void* to, const void* from, std::size_t n) override {
+    ++copies;
+    inner->copy(to, from, n);
+  }
   VolumeView place(const Volume& volume) override { return inner->place(volume); }
   std::size_t bytes_per_row(const ModelSpec& s) const override { return inner->bytes_per_row(s); }
   void sample(const VolumeView& v, const Box& b, const Stream& s, std::int64_t first, Rows p,
@@ -324,6 +327,20 @@ TEST(Trainer, GivesUpAfterThreeInARow) {
   EXPECT_EQ(history.recoveries.size(), 3u);
   EXPECT_TRUE(finite);
   EXPECT_EQ(history.epochs.size(), 2u);
+}
+
+TEST(Trainer, KeepsCopiesWithinALongEpoch) {
+  const Volume volume = smooth_volume();
+  kanbench::Run run = small_run("mlp");
+  run.epochs = 1;
+  run.log2_hashmap_size = 6;
+  Faulty backend;
+  const auto alone = open_communicator();
+  Model model(backend, make_spec(run));
+  train(model, volume.view(), whole(volume.shape), make_training(run, 16, 1), *alone);
+  const std::int64_t taken = volume.shape.count() / model.layout().size;
+  EXPECT_GE(taken, 2);
+  EXPECT_EQ(backend.copies, 3 * (1 + taken));
 }
 
 TEST(Trainer, SurvivesAnAbsurdRate) {

@@ -32,7 +32,8 @@ struct Epoch {
   std::int64_t samples = 0;
 };
 
-/// A step that was undone because its loss or gradient was not finite.
+/// A step whose loss or gradient was not finite: training went back to the last copy of the
+/// parameters, taken at the start of the epoch or since, at `lrate` from there.
 struct Recovery {
   int epoch = 0;
   std::int64_t step = 0;
