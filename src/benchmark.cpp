@@ -103,9 +103,12 @@ class Benchmark {
 
   std::int64_t batch_size() {
     const double room = require_room(run_, layout_, backend_);
-    if (run_.batch_size > 0) return run_.batch_size;
-    const std::int64_t voxels = volume_.shape.count();
     const std::size_t per_row = backend_.bytes_per_row(spec_);
+    if (run_.batch_size > 0) {
+      require_batch_room(room, per_row);
+      return run_.batch_size;
+    }
+    const std::int64_t voxels = volume_.shape.count();
     const std::int64_t chosen =
         choose_batch_size(voxels, per_row, static_cast<std::size_t>(room), settings_.safety_margin);
     if (progress_.detail)
@@ -114,6 +117,16 @@ class Benchmark {
                        " steps an epoch of " + std::to_string(voxels) + " samples; a row takes " +
                        std::to_string(per_row) + " bytes of " + megabytes(room) + " free");
     return chosen;
+  }
+
+  void require_batch_room(double room, std::size_t per_row) const {
+    const double needed = static_cast<double>(run_.batch_size) * static_cast<double>(per_row);
+    if (needed <= room) return;
+    throw Error("run " + std::to_string(run_.index) + ": a batch_size of " +
+                std::to_string(run_.batch_size) + " takes " + megabytes(needed) + ", " +
+                backend_.name() + " has " + megabytes(room) +
+                " free beside the parameters: use at most " +
+                std::to_string(static_cast<std::int64_t>(room / static_cast<double>(per_row))));
   }
 
   void try_once(const VolumeView& view, std::uint64_t seed) {

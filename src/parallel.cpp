@@ -4,10 +4,13 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "kanbench/error.h"
 #include "kanbench/math/platform.h"
 
 namespace kanbench {
@@ -20,14 +23,16 @@ thread_local bool inside_task = false;
 class Pool {
  public:
   explicit Pool(int count) {
-    for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+    try {
+      for (int i = 1; i < count; ++i) workers_.emplace_back([this] { work(); });
+    } catch (const std::system_error& failure) {
+      const std::string started = std::to_string(workers_.size() + 1);
+      stop();
+      throw SystemError("cannot start " + std::to_string(count) + " threads: after " + started +
+                        ": " + failure.code().message() + "; use fewer --threads");
+    }
   }
-  ~Pool() {
-    stop_ = true;
-    ++job_;
-    job_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
-  }
+  ~Pool() { stop(); }
   int count() const { return static_cast<int>(workers_.size()) + 1; }
 
   void run(std::int64_t tasks, const std::function<void(std::int64_t)>& task) {
@@ -44,6 +49,13 @@ class Pool {
 
  private:
   static constexpr int kSpins = 20000;
+
+  void stop() {
+    stop_ = true;
+    ++job_;
+    job_.notify_all();
+    for (std::thread& worker : workers_) worker.join();
+  }
 
   void work() {
     int seen = 0;

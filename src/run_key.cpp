@@ -90,7 +90,7 @@ std::span<const RunKey> run_keys() {
 std::span<const RunKey> kan_keys() {
   static const std::vector<RunKey> keys{
       real(
-          "grid_radius", above_zero, finite,
+          "grid_radius", 1e-6, 1e6,
           [](Run& run, const Setting& s) { run.kan.grid_radius = std::get<double>(s); }, false),
       whole(
           "num_grids", 2, 64,

@@ -232,7 +232,8 @@ TEST(ParameterFile, RefusesWhatIsOutOfBounds) {
       {R"({"zfp_enc": -1})", "a number of at least 0"},
       {R"({"kan_params": {"num_grids": 1}})", "nucleon.kan_params.num_grids is 1, must be"},
       {R"({"kan_params": {"num_grids": 65}})", "from 2 to 64"},
-      {R"({"kan_params": {"grid_radius": 0}})", "a number above 0"},
+      {R"({"kan_params": {"grid_radius": 0}})", "a number from 1e-06 to 1000000"},
+      {R"({"kan_params": {"grid_radius": 1e-300}})", "a number from 1e-06 to 1000000"},
   };
   for (const auto& [changes, part] : cases)
     EXPECT_NE(refusal(changes).find(part), std::string::npos) << changes << refusal(changes);

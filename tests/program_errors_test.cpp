@@ -73,7 +73,13 @@ std::vector<Case> volume_cases() {
 
 std::vector<Case> option_cases() {
   const std::string good = with_dataset("good");
+  Json vast = small_run();
+  vast["batch_size"] = std::int64_t{1} << 40;
   return {
+      {"BatchBeyondMemory",
+       params_of("good", vast),
+       bench(),
+       {"batch_size", "1099511627776", "MB free"}},
       {"NoBatch", good, bench({"--batch-size", "0"}), {"--batch-size", "'0'", "from 1"}},
       {"NegativeEpochs", good, bench({"--epochs", "-3"}), {"--epochs", "'-3'", "from 1"}},
       {"WordForNumber", good, bench({"--repeats", "two"}), {"--repeats", "'two'"}},
