@@ -15,8 +15,7 @@ list(APPEND fuzzed_sources ${CMAKE_SOURCE_DIR}/src/absent/cuda.cpp no_cpu.cpp)
 add_library(kanbench_fuzzed STATIC EXCLUDE_FROM_ALL ${fuzzed_sources})
 target_include_directories(kanbench_fuzzed PUBLIC ${CMAKE_SOURCE_DIR}/include
   ${CMAKE_SOURCE_DIR}/src)
-target_compile_definitions(kanbench_fuzzed PRIVATE KANBENCH_VERSION="${PROJECT_VERSION}"
-  KANBENCH_INSTRUCTION_SETS="baseline")
+target_compile_definitions(kanbench_fuzzed PRIVATE KANBENCH_VERSION="${PROJECT_VERSION}")
 target_compile_options(kanbench_fuzzed PUBLIC -O1 -g -fno-omit-frame-pointer
   -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
 if(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 15)
