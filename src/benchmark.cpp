@@ -14,6 +14,7 @@
 #include "kanbench/model_file.h"
 #include "kanbench/recipe.h"
 #include "kanbench/reconstruct.h"
+#include "kanbench/zfp.h"
 
 namespace kanbench {
 namespace {
@@ -47,17 +48,6 @@ std::string megabytes(double bytes) {
 
 // Parameters, gradient and two moments, and the trainer's copy of three of them.
 constexpr double kTrainingBytesPerFloat = 7 * sizeof(float);
-
-double require_room(const Run& run, const Layout& layout, const Backend& backend) {
-  const double needed = static_cast<double>(layout.size) * kTrainingBytesPerFloat;
-  const double free = static_cast<double>(backend.free_bytes());
-  if (needed <= free) return free - needed;
-  throw Error("run " + std::to_string(run.index) + ": training " +
-              std::to_string(layout.parameters) + " parameters takes " + megabytes(needed) + ", " +
-              backend.name() + " has " + megabytes(free) +
-              " free: use a smaller log2_hashmap_size (" + std::to_string(run.log2_hashmap_size) +
-              " here) or fewer levels or neurons");
-}
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -102,7 +92,7 @@ class Benchmark {
   }
 
   std::int64_t batch_size() {
-    const double room = require_room(run_, layout_, backend_);
+    const double room = require_room(run_, backend_);
     const std::size_t per_row = backend_.bytes_per_row(spec_);
     if (run_.batch_size > 0) {
       require_batch_room(room, per_row);
@@ -225,6 +215,19 @@ class Benchmark {
 };
 
 }  // namespace
+
+double require_room(const Run& run, const Backend& backend) {
+  if (run.zfp_enc > 0 || run.zfp_mlp > 0) require_zfp();
+  const Layout layout = make_layout(make_spec(run));
+  const double needed = static_cast<double>(layout.size) * kTrainingBytesPerFloat;
+  const double free = static_cast<double>(backend.free_bytes());
+  if (needed <= free) return free - needed;
+  throw Error("run " + std::to_string(run.index) + ": training " +
+              std::to_string(layout.parameters) + " parameters takes " + megabytes(needed) + ", " +
+              backend.name() + " has " + megabytes(free) +
+              " free: use a smaller log2_hashmap_size (" + std::to_string(run.log2_hashmap_size) +
+              " here) or fewer levels or neurons");
+}
 
 Result run_benchmark(const Run& run, const Volume& volume, Backend& backend,
                      Communicator& communicator, const BenchmarkSettings& settings,

@@ -75,7 +75,14 @@ std::vector<Case> option_cases() {
   const std::string good = with_dataset("good");
   Json vast = small_run();
   vast["batch_size"] = std::int64_t{1} << 40;
+  Json vast_table = small_run();
+  vast_table.update({{"n_levels", 32}, {"n_features_per_level", 16}, {"log2_hashmap_size", 26}});
+  const Json last_too_large = {small_run(), vast_table};
   return {
+      {"TableBeyondMemory",
+       params_of("good", last_too_large),
+       bench(),
+       {"run 1", "log2_hashmap_size", "MB free"}},
       {"BatchBeyondMemory",
        params_of("good", vast),
        bench(),

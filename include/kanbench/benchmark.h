@@ -57,6 +57,10 @@ std::string file_stem(const Run& run, const std::string& dataset, const std::str
 /// that "auto" means there.
 std::string resolve_precision(const std::string& precision, const std::string& device);
 
+/// Bytes that training `run` leaves free on `backend`, its batch aside. Throws Error where its
+/// parameters do not fit, or where they are to be stored in a way that this build lacks.
+double require_room(const Run& run, const Backend& backend);
+
 /// The indices of the runs whose models and reconstructions are kept: "all", "none", the "largest"
 /// or "smallest" log2_hashmap_size of each dataset and network type (all that tie), or those of the
 /// size that a number names. Throws Error for any other word and for a size that no run has.

@@ -24,4 +24,7 @@ void zfp_decompress(std::span<const std::byte> stream, std::int64_t rows, std::i
 /// Whether this build has ZFP.
 bool has_zfp();
 
+/// Throws Error, with what to do, unless this build has ZFP.
+void require_zfp();
+
 }  // namespace kanbench

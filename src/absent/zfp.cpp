@@ -15,6 +15,8 @@ constexpr const char* kMissing =
 
 bool has_zfp() { return false; }
 
+void require_zfp() { throw Error(kMissing); }
+
 std::vector<std::byte> zfp_compress(std::span<const float>, std::int64_t, std::int64_t, double) {
   throw Error(kMissing);
 }

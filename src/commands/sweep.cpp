@@ -74,7 +74,10 @@ class Sweep {
     console_.detail("device " + backend_->name() + ", " + bytes(double(backend_->free_bytes())) +
                     " free");
     communicator_ = open_communicator(options_.communicator);
-    for (const Run& run : runs_) resolve_precision(run.precision, backend_->name());
+    for (const Run& run : runs_) {
+      resolve_precision(run.precision, backend_->name());
+      require_room(run, *backend_);
+    }
   }
 
   void prepare_output() {
