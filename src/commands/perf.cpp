@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <map>
@@ -136,6 +137,9 @@ void print(const Timing& t) {
 
 void run_perf(const PerfOptions& options) {
   const std::vector<Run> runs = options.selection.runs();
+  if (!options.json.empty()) require_apart(options.json, options.selection.params(), "--json");
+  const std::filesystem::path json = options.json;
+  if (!json.empty()) require_writable(json.has_parent_path() ? json.parent_path() : ".", "--json");
   Console console(Verbosity::normal);
   std::string said;
   const std::unique_ptr<Backend> backend = options.device.open(&said);
@@ -156,8 +160,8 @@ void run_perf(const PerfOptions& options) {
     print(timing);
     report["results"].push_back(to_json(timing, backend->name()));
   }
-  if (options.json.empty()) return;
-  AtomicFile file(options.json);
+  if (json.empty()) return;
+  AtomicFile file(json);
   file.write(report.dump(2) + "\n");
   file.commit();
 }
@@ -181,7 +185,7 @@ void attach_perf(CLI::App& app) {
   add_option(app, "--json", options->json, "FILE", "Write all figures there, too");
   add_option(app, "--seconds", options->seconds, "N",
              "Seconds for each of training, inference and decoding (default 1)")
-      ->check(CLI::Range(0.01, 3600.0));
+      ->check(number(0.01, 3600));
   app.footer(kFooter);
   app.callback([options] { run_perf(*options); });
 }
