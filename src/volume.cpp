@@ -110,7 +110,7 @@ std::array<double, 2> find_range(const T* voxels, const Shape& shape, const std:
   if (all.low == all.high)
     throw Error(source + ": a constant volume, every voxel is " + digits(all.low) +
                 ": there is nothing to learn");
-  if (!(low < high) || !std::isfinite(high - low))
+  if (!(low < high) || !std::isfinite(high - low) || !std::isfinite(1 / (high - low)))
     throw Error(source + ": the range " + digits(all.low) + " to " + digits(all.high) +
                 " does not fit double precision: scale the voxels");
   return {low, high};

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <cmath>
@@ -206,6 +207,10 @@ TEST(Volume, RefusesAConstant) {
                          make_volume(std::vector<double>{-most, most}, {2, 1, 1}, Dtype::float64);
                        }),
                        "does not fit"));
+  EXPECT_TRUE(contains(message_of<Error>([] {
+                         make_volume(std::vector<double>{0, 1e-310}, {2, 1, 1}, Dtype::float64);
+                       }),
+                       "does not fit"));
 }
 
 TEST(Volume, FindsTheRangeWhereverItIs) {
@@ -319,6 +324,10 @@ TEST(AtomicFile, SaysWhereItCannotBe) {
     EXPECT_TRUE(contains(message, path.string())) << message;
     EXPECT_FALSE(contains(message, "\n"));
   }
+  ASSERT_EQ(mkfifo((directory / "pipe").c_str(), 0600), 0);
+  EXPECT_TRUE(contains(message_of<Error>([&] { AtomicFile file(directory / "pipe"); }),
+                       "not a regular file"));
+  EXPECT_TRUE(std::filesystem::is_fifo(directory / "pipe"));
   EXPECT_TRUE(contains(message_of<Error>([&] { read_file(directory / "none"); }), "none"));
   EXPECT_TRUE(contains(message_of<Error>([&] { read_file(directory.path()); }), "directory"));
   require_writable(directory / "new" / "deep", "--output-dir");

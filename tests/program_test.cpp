@@ -282,6 +282,27 @@ TEST_F(Program, ReconstructsABoxAsAPartOfTheWhole) {
                 all.substr(static_cast<std::size_t>(((z + 7) * 20 + y + 4) * 30 + 3), 6));
 }
 
+TEST_F(Program, NeverWritesOverWhatItReads) {
+  ASSERT_EQ(train(small_run()).status, 0);
+  const std::string model = only_file("results/models_saved", ".safetensors").string();
+  const std::string before = contents(model), parameters = contents(here_ / "p.json");
+  const std::string volume = (here_ / "nucleon_41x41x41_uint8.raw").string();
+  fs::copy_file(demo_volume(), volume);
+  const auto refused = [&](const std::vector<std::string>& words, const char* why) {
+    const Outcome outcome = go(words);
+    EXPECT_EQ(outcome.status, 2) << words.front();
+    EXPECT_NE(outcome.error.find(why), std::string::npos) << outcome.error;
+  };
+  refused({"reconstruct", model, "-o", model}, "would overwrite");
+  refused({"reconstruct", model, "-o", "x.nhdr"}, "name the raw file");
+  refused({"evaluate", model, volume, "--slices", model}, "would overwrite");
+  refused({"evaluate", model, volume, "--slices", volume}, "would overwrite");
+  refused({"perf", "--params", "p.json", "--data-dir", ".", "--json", "p.json"}, "would overwrite");
+  EXPECT_TRUE(contents(model) == before);
+  EXPECT_EQ(contents(here_ / "p.json"), parameters);
+  EXPECT_TRUE(contents(volume) == contents(demo_volume()));
+}
+
 TEST_F(Program, DescribesFilesAndItself) {
   ASSERT_EQ(train(small_run()).status, 0);
   const std::string model = only_file("results/models_saved", ".safetensors").string();

@@ -9,8 +9,8 @@
 namespace kanbench {
 
 /// Writes beside `path` under another name and takes the name at commit(); uncommitted, nothing
-/// stays. What the user can put right (no space, no permission, no such place) is an Error, any
-/// other failure a SystemError; both name the path and the system's reason.
+/// stays. What the user can put right (no space, no permission, no such place, a device or a pipe
+/// at `path`) is an Error, any other failure a SystemError; both name the path and the reason.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

@@ -109,6 +109,12 @@ std::string scaled(double value, const char* const* units, int last) {
 
 }  // namespace
 
+std::string scientific(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.6g", value);
+  return text;
+}
+
 std::string count(double value) {
   static constexpr const char* units[] = {"", " k", " M", " G", " T"};
   return scaled(value, units, 4);

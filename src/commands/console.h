@@ -47,6 +47,8 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows);
 
 /// "%.<digits>f", "inf" and "nan" in words.
 std::string fixed(double value, int digits);
+/// "%.6g".
+std::string scientific(double value);
 /// "1.23 M", "45.6 k", "789".
 std::string count(double value);
 /// "12.3 MB", "789 bytes".

@@ -22,12 +22,6 @@ struct EvaluateOptions {
   DeviceOptions device;
 };
 
-std::string scientific(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.6g", value);
-  return text;
-}
-
 void print(const EvaluateOptions& options, const Evaluation& found, const Volume& volume,
            double ratio) {
   const Metrics& m = found.metrics;
@@ -71,8 +65,11 @@ void run_evaluate(const EvaluateOptions& options) {
                  ", the volume's " + scientific(volume.low) + " to " + scientific(volume.high) +
                  ": compared in the volume's range");
   const std::filesystem::path slices = options.slices;
-  if (!slices.empty())
+  if (!slices.empty()) {
+    require_apart(slices, options.model, "--slices");
+    require_apart(slices, options.volume, "--slices");
     require_writable(slices.has_parent_path() ? slices.parent_path() : ".", "--slices");
+  }
 
   const std::unique_ptr<Backend> backend = options.device.open();
   Model model(*backend, file.spec);

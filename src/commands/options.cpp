@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 
+#include "commands/console.h"
 #include "kanbench/error.h"
 #include "kanbench/parallel.h"
 
@@ -29,9 +30,16 @@ CLI::Validator whole_number(std::int64_t least, std::int64_t most) {
   return validator([least, most](std::string& word) -> std::string {
     std::int64_t value = 0;
     if (parse_number(word, value) && value >= least && value <= most) return "";
-    std::string right = "'" + word + "' is not a whole number from " + std::to_string(least);
-    if (most != INT64_MAX) return right + " to " + std::to_string(most);
-    return right + " up";
+    return "'" + word + "' is not a whole number from " + std::to_string(least) + " to " +
+           std::to_string(most);
+  });
+}
+
+CLI::Validator number(double least, double most) {
+  return validator([least, most](std::string& word) -> std::string {
+    double value = 0;
+    if (parse_number(word, value) && value >= least && value <= most) return "";
+    return "'" + word + "' is not a number from " + scientific(least) + " to " + scientific(most);
   });
 }
 
@@ -87,6 +95,14 @@ Box parse_box(const std::string& word, const Shape& shape, const std::string& wh
                   std::to_string(size[axis]) + " of " + text(shape));
   }
   return box;
+}
+
+void require_apart(const std::filesystem::path& output, const std::filesystem::path& input,
+                   const std::string& what) {
+  std::error_code absent;
+  if (std::filesystem::equivalent(output, input, absent))
+    throw Error(what + " " + output.string() + ": would overwrite " + input.string() +
+                ", which it is made from: name another file");
 }
 
 Dtype require_dtype(const std::string& word, const std::string& what) {

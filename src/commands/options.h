@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,9 @@ namespace kanbench {
 
 /// Checks a whole number in [least, most].
 CLI::Validator whole_number(std::int64_t least, std::int64_t most = INT64_MAX);
+
+/// Checks a number in [least, most].
+CLI::Validator number(double least, double most);
 
 /// Checks a share, a number in (0, 1].
 CLI::Validator share();
@@ -44,6 +48,10 @@ class DeviceOptions {
 /// The box that "x0:x1,y0:y1,z0:z1" names within `shape`; an end left out is the volume's own.
 /// Throws Error naming `what` for another form, or a box that is empty or reaches outside.
 Box parse_box(const std::string& word, const Shape& shape, const std::string& what);
+
+/// Throws Error naming `what` if writing the file `output` would destroy the file `input`.
+void require_apart(const std::filesystem::path& output, const std::filesystem::path& input,
+                   const std::string& what);
 
 /// The dtype of that name; throws Error naming `what` and the nearest.
 Dtype require_dtype(const std::string& word, const std::string& what);

@@ -31,10 +31,10 @@ void require_range(const ModelFile& file, Dtype dtype, Console& console) {
     return file.low >= static_cast<double>(Limits::lowest()) &&
            file.high <= static_cast<double>(Limits::max());
   });
-  const std::string range = fixed(file.low, 6) + " to " + fixed(file.high, 6);
+  const std::string range = scientific(file.low) + " to " + scientific(file.high);
   if (!fits)
     throw Error(std::string("--dtype ") + name(dtype) + " cannot hold the values " + range +
-                ": use float32 or float64");
+                ": use " + name(file.dtype) + ", as the volume has, or float64");
   const bool whole_numbers = dtype != Dtype::float32 && dtype != Dtype::float64;
   if (whole_numbers && file.high - file.low < 16)
     console.warn(std::string("--dtype ") + name(dtype) + " leaves few steps in " + range +
@@ -57,6 +57,10 @@ void reconstruct(const ReconstructOptions& options) {
   const Shape shape = box.shape();
   fs::path path = options.output;
   if (fs::is_directory(path)) path /= raw_file_name({file.dataset, shape, dtype});
+  if (path.extension() == ".nhdr")
+    throw Error("-o " + path.string() + ": is the header's name: name the raw file");
+  require_apart(path, options.model, "-o");
+  require_apart(fs::path(path).replace_extension(".nhdr"), options.model, "-o");
   require_writable(path.has_parent_path() ? path.parent_path() : ".", "-o");
 
   const std::unique_ptr<Backend> backend = options.device.open();

@@ -22,6 +22,7 @@ class RunSelection {
   std::vector<Run> runs() const;
   /// The same without the choice by index: what a cluster's array job does in all.
   std::vector<Run> all_runs() const;
+  const std::string& params() const { return params_; }
   /// Where the volume named `dataset` lies: in --data-dir, or else in ./data or the demo_data next
   /// to the working directory or the program. Throws Error listing what there is.
   std::filesystem::path locate(const std::string& dataset) const;

@@ -72,6 +72,10 @@ std::filesystem::path directory_of(const std::filesystem::path& path) {
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   if (std::error_code ignored; std::filesystem::is_directory(path_, ignored))
     fail(path_, "cannot be written", EISDIR);
+  // A rename would put a file in the place of a device or a pipe, for everyone on the machine.
+  if (std::error_code ignored;
+      std::filesystem::exists(path_, ignored) && !std::filesystem::is_regular_file(path_, ignored))
+    throw Error(path_.string() + ": cannot be written: not a regular file: name another");
   temporary_ = open_beside(path_, descriptor_);
 }
 
