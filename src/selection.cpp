@@ -58,7 +58,7 @@ fs::path stage_file(const fs::path& file, const fs::path& directory) {
   const fs::path copy = directory / file.filename();
   std::error_code missing;
   if (fs::file_size(copy, missing) == fs::file_size(file) && !missing &&
-      fs::last_write_time(copy) >= fs::last_write_time(file))
+      fs::last_write_time(copy) == fs::last_write_time(file))
     return copy;
   std::ifstream in(file, std::ios::binary);
   if (!in) throw Error(file.string() + ": cannot be read");
@@ -70,6 +70,8 @@ fs::path stage_file(const fs::path& file, const fs::path& directory) {
   }
   if (in.bad()) throw SystemError(file.string() + ": reading failed");
   out.commit();
+  // The time tells this file's copy from that of another file with the same name and size.
+  fs::last_write_time(copy, fs::last_write_time(file), missing);
   return copy;
 }
 

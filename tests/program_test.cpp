@@ -282,6 +282,26 @@ TEST_F(Program, ReconstructsABoxAsAPartOfTheWhole) {
                 all.substr(static_cast<std::size_t>(((z + 7) * 20 + y + 4) * 30 + 3), 6));
 }
 
+TEST_F(Program, StagesTheVolumeThatItWasGiven) {
+  const fs::path name = "nucleon_41x41x41_uint8.raw";
+  const std::string voxels = contents(demo_volume());
+  fs::create_directories(here_ / "ours");
+  fs::create_directories(here_ / "theirs");
+  write_text(here_ / "ours" / name, voxels);
+  write_text(here_ / "theirs" / name, std::string(voxels.rbegin(), voxels.rend()));
+  fs::last_write_time(here_ / "theirs" / name,
+                      fs::file_time_type::clock::now() - std::chrono::hours(1000));
+  write_text(here_ / "p.json", params_of("nucleon", small_run()));
+  for (const char* directory : {"ours", "theirs", "ours"}) {
+    const Outcome outcome =
+        go({"--params", "p.json", "--data-dir", directory, "--ssd-dir", "fast", "--no-resume"});
+    ASSERT_EQ(outcome.status, 0) << outcome.error;
+    EXPECT_TRUE(contents(here_ / "fast" / name) == contents(here_ / directory / name));
+  }
+  const auto copied = fs::last_write_time(here_ / "fast" / name);
+  EXPECT_EQ(copied, fs::last_write_time(here_ / "ours" / name));
+}
+
 TEST_F(Program, NeverWritesOverWhatItReads) {
   ASSERT_EQ(train(small_run()).status, 0);
   const std::string model = only_file("results/models_saved", ".safetensors").string();
@@ -344,6 +364,15 @@ TEST_F(Program, CompletesInBash) {
   EXPECT_EQ(completed("kanbench synth turb", 2), "turbulence\n");
   const Outcome zsh = go({"completion", "zsh"});
   EXPECT_EQ(zsh.out.rfind("autoload", 0), 0u);
+}
+
+TEST_F(Program, TimesWithoutOptionsThatTimingHasNoUseFor) {
+  for (const char* option : {"--epochs", "--repeats"}) {
+    const Outcome outcome = go({"perf", "--params", "p.json", option, "3"});
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_NE(outcome.error.find(option), std::string::npos) << outcome.error;
+    EXPECT_NE(outcome.error.find("unknown option"), std::string::npos) << outcome.error;
+  }
 }
 
 TEST_F(Program, HelpsWithEveryCommand) {

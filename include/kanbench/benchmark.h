@@ -66,8 +66,8 @@ double require_room(const Run& run, const Backend& backend);
 /// size that a number names. Throws Error for any other word and for a size that no run has.
 std::set<std::int64_t> runs_to_keep(std::span<const Run> runs, const std::string& save_mode);
 
-/// Copies `file` into `directory` unless a copy of the same size and no earlier time is there, in
-/// one piece or not at all; returns the copy's path.
+/// Copies `file` into `directory` unless a copy of the same size and time is there, in one
+/// piece or not at all; returns the copy's path.
 std::filesystem::path stage_file(const std::filesystem::path& file,
                                  const std::filesystem::path& directory);
 

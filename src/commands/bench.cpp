@@ -81,6 +81,7 @@ constexpr const char* kFooter =
 void attach_bench(CLI::App& app) {
   const auto options = std::make_shared<BenchOptions>();
   options->selection.attach(app);
+  options->selection.attach_length(app);
   attach_output(app, *options);
   attach_machine(app, *options);
   app.footer(kFooter);

@@ -79,16 +79,9 @@ void RunSelection::attach(CLI::App& app) {
       ->group(group);
 
   const std::string numbers = "Above the file";
-  add_option(app, "--epochs", overrides_.epochs, "N", "Epochs, instead of the file's")
-      ->check(whole_number(1, 1000000))
-      ->group(numbers);
   add_option(app, "--batch-size", overrides_.batch_size, "N",
              "Samples a step (default: at least 256 steps an epoch, at most what fits)")
       ->check(whole_number(1, std::int64_t{1} << 32))
-      ->group(numbers);
-  add_option(app, "--repeats", overrides_.repeats, "N",
-             "Train each run with this many seeds: seed, seed + 1, ... (default 1)")
-      ->check(whole_number(1, 10000))
       ->group(numbers);
   add_option(app, "--seed", overrides_.seed, "N", "The first seed (default 0)")
       ->check(whole_number(0))
@@ -99,6 +92,17 @@ void RunSelection::attach(CLI::App& app) {
   app.add_flag_callback(
          "--faithful", [this] { overrides_.faithful = true; },
          "Train by the reference implementation's recipe instead of ours")
+      ->group(numbers);
+}
+
+void RunSelection::attach_length(CLI::App& app) {
+  const std::string numbers = "Above the file";
+  add_option(app, "--epochs", overrides_.epochs, "N", "Epochs, instead of the file's")
+      ->check(whole_number(1, 1000000))
+      ->group(numbers);
+  add_option(app, "--repeats", overrides_.repeats, "N",
+             "Train each run with this many seeds: seed, seed + 1, ... (default 1)")
+      ->check(whole_number(1, 10000))
       ->group(numbers);
 }
 

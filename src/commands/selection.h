@@ -17,6 +17,8 @@ namespace kanbench {
 class RunSelection {
  public:
   void attach(CLI::App& app);
+  /// --epochs and --repeats: how long to train, for a command that trains to the end.
+  void attach_length(CLI::App& app);
 
   /// The runs to do, after PBS_ARRAY_INDEX and SLURM_ARRAY_TASK_ID have been looked at.
   std::vector<Run> runs() const;
