@@ -13,6 +13,7 @@
 #include "commands/console.h"
 #include "commands/options.h"
 #include "commands/selection.h"
+#include "kanbench/benchmark.h"
 #include "kanbench/file.h"
 #include "kanbench/io.h"
 #include "kanbench/recipe.h"
@@ -62,6 +63,7 @@ Lattice some_slices(const Shape& shape) {
 }
 
 Timing time_run(const Run& run, const Volume& volume, Backend& backend, double seconds) {
+  require_room(run, backend);
   const ModelSpec spec = make_spec(run);
   Timing timing{run, run.batch_size, 0, 0, 0, {}};
   if (timing.batch_size == 0)

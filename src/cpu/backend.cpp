@@ -25,7 +25,10 @@ std::string CpuBackend::name() const {
   return "cpu " + std::to_string(count) + (count == 1 ? " thread " : " threads ") + kernels_.name;
 }
 
-std::size_t CpuBackend::free_bytes() const {
+namespace {
+
+// What the kernel says is available, of all memory.
+std::size_t available_bytes() {
   std::ifstream info("/proc/meminfo");
   for (std::string key; info >> key;) {
     std::size_t kilobytes = 0;
@@ -33,6 +36,21 @@ std::size_t CpuBackend::free_bytes() const {
   }
   return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
          static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+}  // namespace
+
+std::size_t CpuBackend::free_bytes() const {
+  // In a container the group's limit counts, too; "max" does not parse and stands for none.
+  std::size_t limit = 0, used = 0;
+  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit &&
+      std::ifstream("/sys/fs/cgroup/memory.current") >> used)
+    return std::min(available_bytes(), limit > used ? limit - used : 0);
+  return available_bytes();
+}
+
+std::size_t CpuBackend::peak_bytes() const {
+  return peak_ + points_.bytes() + features_.bytes() + sums_.bytes();
 }
 
 void* CpuBackend::allocate(std::size_t bytes) {
@@ -119,6 +137,8 @@ const DecoderPlan& CpuBackend::plan_for(const Model& model, int rows) const {
   ModelCache::Plan& plan = plans[rows];
   const ModelSpec& spec = model.spec();
   check(spec.layers.size() <= kMostLayers, "a decoder of more layers than the kernels hold");
+  for (const Slice& slice : model.layout().slices)
+    check(!slice.encoder || slice.columns <= kMostFeatures, "more features than the kernels hold");
   for (std::size_t l = 0; l < spec.layers.size(); ++l) {
     const Layer& layer = spec.layers[l];
     const LayerOffsets& at = model.layout().layers[l];

@@ -55,7 +55,7 @@ class CpuBackend : public Backend {
 
   std::string name() const override;
   std::size_t free_bytes() const override;
-  std::size_t peak_bytes() const override { return peak_; }
+  std::size_t peak_bytes() const override;
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
   void upload(void* to, const void* host, std::size_t bytes) override;

@@ -32,6 +32,8 @@ struct LayerPlan {
 
 /// Most layers of a decoder.
 inline constexpr int kMostLayers = 64;
+/// Most features of a level.
+inline constexpr int kMostFeatures = 32;
 
 /// A decoder: its layers and how much room a tile takes. `rows` is a multiple of 2 * kMaxWidth.
 struct DecoderPlan {

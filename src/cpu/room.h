@@ -18,6 +18,7 @@ struct Free {
 class Room {
  public:
   float* floats(std::int64_t count);
+  std::size_t bytes() const { return static_cast<std::size_t>(size_) * sizeof(float); }
 
  private:
   std::unique_ptr<void, Free> data_;

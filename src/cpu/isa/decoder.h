@@ -41,8 +41,6 @@ KB_HD Pack activation_slope(int output, Pack value) {
   return Pack(1.0f);
 }
 
-inline constexpr int kMaxLayers = 64;
-
 /// Runs all layers; tiles[l].y of the last is the output before its activation. In scratch lie, for
 /// each layer, its normalised input and output, then plan.room shared floats: see lay_out().
 void run_forward(const TileArguments& a, LayerTile* tiles) {
@@ -68,7 +66,7 @@ void run_forward(const TileArguments& a, LayerTile* tiles) {
 }
 
 void forward(const TileArguments& a) {
-  LayerTile tiles[kMaxLayers];
+  LayerTile tiles[kMostLayers];
   run_forward(a, tiles);
   const float* y = tiles[a.plan->count - 1].y;
   for (int s = 0; s < a.plan->rows; s += kWidth)
@@ -98,7 +96,7 @@ KB_HD void differentiate(const L& loss, const TileArguments& a, float* y) {
 
 void train(const TileArguments& a) {
   const DecoderPlan& plan = *a.plan;
-  LayerTile tiles[kMaxLayers];
+  LayerTile tiles[kMostLayers];
   run_forward(a, tiles);
   const std::int64_t rows = plan.rows;
   float* dx = tiles[0].room + plan.room;

@@ -231,11 +231,9 @@ KB_HD void gather_gradients(const LevelArguments& a, const float* in, int s, flo
     for (int j = 0; j < kWidth; ++j) dvalues[j * a.features + f] = in[f * a.rows + s + j];
 }
 
-inline constexpr int kMaxFeatures = 32;
-
 template <int N, bool kTouch, bool kSlice>
 void scatter_level(const LevelArguments& a, TouchedLines* touched) {
-  float dvalues[kWidth * kMaxFeatures];
+  float dvalues[kWidth * kMostFeatures];
   walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
     gather_gradients(a, a.values + tile * a.feature_tile, s, dvalues);
     scatter_samples<N, kTouch, kSlice>(a, corners, dvalues, touched);

@@ -29,7 +29,7 @@ double multiply_add(std::int64_t rounds) {
 #pragma GCC unroll 12
     for (int k = 0; k < kChains; ++k) {
       sums[k] = sums[k] * b + c;
-      asm volatile("" : "+v"(sums[k].v));
+      keep(sums[k]);
     }
   float total = 0;
 #pragma GCC unroll 12

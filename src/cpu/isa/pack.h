@@ -53,6 +53,15 @@ KB_HD Words load_words(const std::uint32_t* from) {
 }
 KB_HD void store_words(std::uint32_t* to, Words x) { *reinterpret_cast<LooseWords*>(to) = x; }
 
+/// Keeps what was done to x from being folded away.
+KB_HD void keep(Pack& x) {
+#if defined(__aarch64__)
+  asm volatile("" : "+w"(x.v));
+#else
+  asm volatile("" : "+v"(x.v));
+#endif
+}
+
 KB_HD Pack minimum(Pack a, Pack b) { return a.v < b.v ? a.v : b.v; }
 KB_HD Pack maximum(Pack a, Pack b) { return a.v > b.v ? a.v : b.v; }
 KB_HD Pack max0(Pack x) { return maximum(x, Pack(0.0f)); }
