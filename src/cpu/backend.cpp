@@ -27,26 +27,33 @@ std::string CpuBackend::name() const {
 
 namespace {
 
-// What the kernel says is available, of all memory.
-std::size_t available_bytes() {
-  std::ifstream info("/proc/meminfo");
-  for (std::string key; info >> key;) {
-    std::size_t kilobytes = 0;
-    if (key == "MemAvailable:" && info >> kilobytes) return kilobytes * 1024;
-  }
-  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+// The number behind `key` in a file of such pairs; 0 where there is none.
+std::size_t number_in(const char* path, const std::string& key) {
+  std::ifstream file(path);
+  std::size_t number = 0;
+  for (std::string word; file >> word;)
+    if (word == key && file >> number) return number;
+  return 0;
+}
+
+// What is left of a container's own limit; files it holds in memory can be dropped.
+std::size_t group_bytes() {
+  std::size_t limit = 0, used = 0;
+  if (!(std::ifstream("/sys/fs/cgroup/memory.max") >> limit)) return SIZE_MAX;
+  std::ifstream("/sys/fs/cgroup/memory.current") >> used;
+  const char* stat = "/sys/fs/cgroup/memory.stat";
+  const std::size_t held = number_in(stat, "inactive_file") + number_in(stat, "active_file");
+  used -= std::min(used, held);
+  return limit > used ? limit - used : 0;
 }
 
 }  // namespace
 
 std::size_t CpuBackend::free_bytes() const {
-  // In a container the group's limit counts, too; "max" does not parse and stands for none.
-  std::size_t limit = 0, used = 0;
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit &&
-      std::ifstream("/sys/fs/cgroup/memory.current") >> used)
-    return std::min(available_bytes(), limit > used ? limit - used : 0);
-  return available_bytes();
+  const std::size_t available = number_in("/proc/meminfo", "MemAvailable:") * 1024;
+  const std::size_t all = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+                          static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+  return std::min(available ? available : all, group_bytes());
 }
 
 std::size_t CpuBackend::peak_bytes() const {
