@@ -218,13 +218,13 @@ class Benchmark {
 
 double require_room(const Run& run, const Backend& backend) {
   if (run.zfp_enc > 0 || run.zfp_mlp > 0) require_zfp();
-  const Layout layout = make_layout(make_spec(run));
+  const std::string which = "run " + std::to_string(run.index);
+  const Layout layout = make_layout(make_spec(run), which);
   const double needed = static_cast<double>(layout.size) * kTrainingBytesPerFloat;
   const double free = static_cast<double>(backend.free_bytes());
   if (needed <= free) return free - needed;
-  throw Error("run " + std::to_string(run.index) + ": training " +
-              std::to_string(layout.parameters) + " parameters takes " + megabytes(needed) + ", " +
-              backend.name() + " has " + megabytes(free) +
+  throw Error(which + ": training " + std::to_string(layout.parameters) + " parameters takes " +
+              megabytes(needed) + ", " + backend.name() + " has " + megabytes(free) +
               " free: use a smaller log2_hashmap_size (" + std::to_string(run.log2_hashmap_size) +
               " here) or fewer levels or neurons");
 }

@@ -21,7 +21,7 @@ std::int64_t append(Layout& layout, std::string name, std::int64_t rows, std::in
   layout.parameters += slice.size();
   layout.size += (slice.size() + kAlignment - 1) / kAlignment * kAlignment;
   if (layout.size > kMaxFloats)
-    throw Error("the model would have more than 2^60 parameters: use smaller tables or layers");
+    throw Error("more than 2^60 parameters: use smaller tables or layers");
   layout.slices.push_back(std::move(slice));
   return layout.slices.back().offset;
 }
@@ -29,6 +29,11 @@ std::int64_t append(Layout& layout, std::string name, std::int64_t rows, std::in
 void append_levels(Layout& layout, const encoder::HashGrid& grid) {
   std::int64_t first = 0;
   for (int l = 0; l < grid.n_levels; ++l) {
+    if (!(grid.scale(l) < encoder::HashGrid::kMaxResolution))
+      throw Error("level " + std::to_string(l) + " of the hash grid passes a resolution of " +
+                  std::to_string(static_cast<int>(encoder::HashGrid::kMaxResolution)) +
+                  ", more than float32 can place points in: lower n_levels, per_level_scale or " +
+                  "base_resolution");
     encoder::GridLevel level = grid.level(l);
     level.first = first;
     first += level.entries;
@@ -65,7 +70,7 @@ const char* name(OutputActivation activation) {
   }
 }
 
-Layout make_layout(const ModelSpec& spec) {
+Layout make_layout(const ModelSpec& spec, const std::string& source) try {
   Layout layout;
   if (const auto* grid = std::get_if<encoder::HashGrid>(&spec.encoder))
     append_levels(layout, *grid);
@@ -75,6 +80,8 @@ Layout make_layout(const ModelSpec& spec) {
                                          "decoder.layers." + std::to_string(i) + ".",
                                          spec.network_type == "mlp"));
   return layout;
+} catch (const Error& error) {
+  throw Error((source.empty() ? "" : source + ": ") + error.what());
 }
 
 Model::Model(Backend& backend, ModelSpec spec)
@@ -163,6 +170,9 @@ std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& 
       fill_uniform(place(at.base_weight), std::int64_t{layer.out} * layer.in, stream,
                    at.base_weight, bound);
     if (layer.bias) fill_uniform(place(at.bias), layer.out, stream, at.bias, bound);
+    // A rectified output that starts below zero everywhere would never learn.
+    if (layer.bias && i + 1 == spec.layers.size() && spec.output == OutputActivation::relu)
+      std::fill_n(place(at.bias), layer.out, 0.5f);
     if (layer.norm) std::fill_n(place(at.norm_weight), layer.in, 1.0f);
   }
   return block;

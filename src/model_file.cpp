@@ -214,7 +214,7 @@ std::string encode_model(const ModelFile& file) {
 ModelFile decode_model(const std::string& bytes, const std::string& source) {
   const Safetensors container = parse_safetensors(std::as_bytes(std::span(bytes)), source);
   ModelFile file = parse_metadata(container.metadata, source);
-  const Layout layout = make_layout(file.spec);
+  const Layout layout = make_layout(file.spec, source);
   const std::vector<const Tensor*> tensors = match_tensors(container, layout, source);
   for (std::size_t i = 0; i < tensors.size(); ++i)
     check_tensor(*tensors[i], layout.slices[i], file, container.metadata, source);

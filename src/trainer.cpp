@@ -82,7 +82,7 @@ class Loop {
         recover(epoch);
         continue;
       }
-      failures_ = 0;
+      if (++good_steps_ == kSnapshotSteps) failures_ = 0;
       rows += training_.batch_size;
       sums.loss += batch.loss;
       sums.squared_error += batch.squared_error;
@@ -145,6 +145,7 @@ class Loop {
     adam_steps_ = snapshot_.restore();
     ++halvings_;
     history_.failed = ++failures_ >= kMaxFailures;
+    good_steps_ = 0;
     history_.recoveries.push_back({epoch, step_, rate_at(epoch)});
     if (progress_.recovery) progress_.recovery(history_.recoveries.back());
   }
@@ -168,6 +169,7 @@ class Loop {
   Buffer<float> points_, targets_;
   Snapshot snapshot_;
   std::int64_t steps_, step_ = 0, snapshot_step_ = 0, adam_steps_ = 0;
+  std::int64_t good_steps_ = 0;
   int failures_ = 0, halvings_ = 0;
   History history_;
   Clock::time_point start_ = Clock::now(), ticked_ = start_;

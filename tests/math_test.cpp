@@ -4,6 +4,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "kanbench/error.h"
 #include "kanbench/math/basis.h"
 #include "kanbench/math/encoder.h"
 #include "kanbench/math/layer.h"
@@ -305,8 +306,20 @@ TEST(Layout, AlignsTensorsAndCountsParameters) {
   EXPECT_EQ(layout.parameters, 3 * 64 * 2 + 6 * 5 + 5);
   for (const Slice& slice : layout.slices) EXPECT_EQ(slice.offset % 16, 0) << slice.name;
   EXPECT_EQ(layout.slices.back().name, "decoder.layers.1.weight");
-  spec.encoder = encoder::HashGrid{32, 16, 26, 65536, 16};
+  spec.encoder = encoder::HashGrid{32, 16, 26, 65536, 1};
   EXPECT_GT(make_layout(spec).size, std::int64_t{1} << 34);
+}
+
+TEST(Layout, RefusesLevelsFinerThanFloatCanPlace) {
+  ModelSpec spec;
+  spec.encoder = encoder::HashGrid{17, 2, 12, 16, 2};
+  EXPECT_NO_THROW(make_layout(spec));
+  for (const encoder::HashGrid grid :
+       {encoder::HashGrid{18, 2, 12, 16, 2}, encoder::HashGrid{32, 2, 12, 65536, 16}}) {
+    spec.encoder = grid;
+    const std::string message = test::message_of<Error>([&] { make_layout(spec); });
+    EXPECT_NE(message.find("per_level_scale"), std::string::npos) << message;
+  }
 }
 
 TEST(Parameters, DependOnTheSeedAndKeepTheirBounds) {

@@ -276,7 +276,7 @@ TEST(ModelFile, RefusesTensorsOfAnotherArchitecture) {
 TEST(ModelFile, RefusesALargeArchitectureBeforeMakingRoomForIt) {
   ModelFile file = model_of(mlp_spec());
   ModelSpec large = mlp_spec();
-  large.encoder = encoder::HashGrid{32, 16, 26, 65536, 2};
+  large.encoder = encoder::HashGrid{32, 16, 26, 65536, 1};
   large.layers[0].in = 512;
   const auto claim = [&](Safetensors& c) { c.metadata["model"] = to_json(large); };
   EXPECT_TRUE(contains(refusal(file, claim), "missing"));

@@ -76,13 +76,24 @@ std::vector<Case> option_cases() {
   Json vast = small_run();
   vast["batch_size"] = std::int64_t{1} << 40;
   Json vast_table = small_run();
-  vast_table.update({{"n_levels", 32}, {"n_features_per_level", 16}, {"log2_hashmap_size", 26}});
+  vast_table.update({{"n_levels", 32},
+                     {"n_features_per_level", 16},
+                     {"log2_hashmap_size", 26},
+                     {"base_resolution", 65536},
+                     {"per_level_scale", 1}});
+  Json fine_grid = small_run();
+  fine_grid.update({{"n_levels", 18}, {"base_resolution", 16}, {"per_level_scale", 2}});
+  const Json too_fine = {small_run(), fine_grid};
   const Json last_too_large = {small_run(), vast_table};
   return {
       {"TableBeyondMemory",
        params_of("good", last_too_large),
        bench(),
        {"run 1", "log2_hashmap_size", "MB free"}},
+      {"GridBeyondFloat",
+       params_of("good", too_fine),
+       bench(),
+       {"run 1", "level 17", "resolution", "per_level_scale"}},
       {"BatchBeyondMemory",
        params_of("good", vast),
        bench(),

@@ -53,8 +53,9 @@ struct Layout {
   std::int64_t parameters = 0;
 };
 
-/// The layout of `spec`. Throws Error if it would not fit 2^62 bytes.
-Layout make_layout(const ModelSpec& spec);
+/// The layout of `spec`. Throws Error for more than 2^60 parameters, and for a grid whose finest
+/// level is beyond what float32 can place points in; `source` is what the message begins with.
+Layout make_layout(const ModelSpec& spec, const std::string& source = "");
 
 /// The layer's parameters (or gradients) within a block.
 template <class T>

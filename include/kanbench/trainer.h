@@ -40,7 +40,8 @@ struct Recovery {
   double lrate = 0;
 };
 
-/// What happened. `failed` says that three recoveries in a row did not help.
+/// What happened. `failed` says that three recoveries in a row did not help: in a row are those
+/// with fewer than 64 good steps between them.
 struct History {
   std::vector<Epoch> epochs;
   std::vector<Recovery> recoveries;

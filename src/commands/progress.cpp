@@ -47,7 +47,7 @@ BenchmarkProgress ProgressDisplay::callbacks() {
   calls.training.recovery = [this](const Recovery& recovery) {
     console_.warn(title_ + ": the loss was not finite in epoch " +
                   std::to_string(recovery.epoch + 1) + ", step " + std::to_string(recovery.step) +
-                  ": back to the last copy of the parameters, lrate now " + in_short(recovery.lrate));
+                  ": back to the last good copy, lrate now " + in_short(recovery.lrate));
   };
   calls.training.tick = [this](double done, double samples_per_second, double loss, double psnr) {
     tick(done, samples_per_second, loss, psnr);

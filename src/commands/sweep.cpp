@@ -226,12 +226,13 @@ void list_runs(const BenchOptions& options) {
   Table rows = {{"index", "dataset", "network", "table", "base", "levels", "features", "scale",
                  "neurons", "hidden", "lrate", "epochs", "parameters"}};
   for (const Run& r : options.selection.runs())
-    rows.push_back({std::to_string(r.index), r.dataset, r.network_type, table_size(r),
-                    std::to_string(r.base_resolution), std::to_string(r.n_levels),
-                    std::to_string(r.n_features_per_level), general(r.per_level_scale),
-                    std::to_string(r.n_neurons), std::to_string(r.n_hidden_layers),
-                    general(r.lrate), std::to_string(r.epochs),
-                    std::to_string(make_layout(make_spec(r)).parameters)});
+    rows.push_back(
+        {std::to_string(r.index), r.dataset, r.network_type, table_size(r),
+         std::to_string(r.base_resolution), std::to_string(r.n_levels),
+         std::to_string(r.n_features_per_level), general(r.per_level_scale),
+         std::to_string(r.n_neurons), std::to_string(r.n_hidden_layers), general(r.lrate),
+         std::to_string(r.epochs),
+         std::to_string(make_layout(make_spec(r), "run " + std::to_string(r.index)).parameters)});
   std::cout << format_table(rows);
 }
 

@@ -45,6 +45,8 @@ struct GridLevel {
 struct HashGrid {
   static constexpr const char* name = "hash_grid";
   static constexpr int kMaxLevels = 32;
+  /// Beyond it, float32 cannot place a point within a cell.
+  static constexpr double kMaxResolution = 1 << 20;
   int n_levels = 8;
   int n_features_per_level = 2;
   int log2_hashmap_size = 12;
@@ -63,15 +65,19 @@ struct HashGrid {
   KB_HD int features() const { return n_features_per_level; }
   KB_HD int width() const { return n_levels * n_features_per_level; }
 
-  /// Level l, its `first` row left at 0. A resolution is held below 2^21, so that its cube fits.
+  /// Cells along an axis of level l, before rounding; not to pass kMaxResolution.
+  KB_HD double scale(int l) const {
+    double s = base_resolution;
+    for (int i = 0; i < l; ++i) s *= per_level_scale;
+    return s - 1;
+  }
+
+  /// Level l, its `first` row left at 0.
   KB_HD GridLevel level(int l) const {
-    double scale = base_resolution;
-    for (int i = 0; i < l; ++i) scale *= per_level_scale;
-    scale -= 1;
-    if (scale > 2097150) scale = 2097150;
+    const double s = scale(l);
     GridLevel g;
-    g.scale = static_cast<float>(scale);
-    g.resolution = static_cast<std::uint32_t>(::ceil(scale)) + 1;
+    g.scale = static_cast<float>(s);
+    g.resolution = static_cast<std::uint32_t>(::ceil(s)) + 1;
     const std::uint64_t cube = std::uint64_t{g.resolution} * g.resolution * g.resolution;
     const std::uint64_t limit = std::uint64_t{1} << log2_hashmap_size;
     g.dense = cube <= limit;
