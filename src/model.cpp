@@ -27,16 +27,13 @@ std::int64_t append(Layout& layout, std::string name, std::int64_t rows, std::in
 }
 
 void append_levels(Layout& layout, const encoder::HashGrid& grid) {
-  std::int64_t first = 0;
   for (int l = 0; l < grid.n_levels; ++l) {
     if (!(grid.scale(l) < encoder::HashGrid::kMaxResolution))
       throw Error("level " + std::to_string(l) + " of the hash grid passes a resolution of " +
                   std::to_string(static_cast<int>(encoder::HashGrid::kMaxResolution)) +
                   ", more than float32 can place points in: lower n_levels, per_level_scale or " +
                   "base_resolution");
-    encoder::GridLevel level = grid.level(l);
-    level.first = first;
-    first += level.entries;
+    const encoder::GridLevel level = grid.level(l);
     layout.levels.push_back(level);
     append(layout, "encoder.levels." + std::to_string(l), level.entries, grid.n_features_per_level,
            true);

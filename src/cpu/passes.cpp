@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cpu/backend.h"
+#include "kanbench/error.h"
 #include "kanbench/parallel.h"
 
 namespace kanbench::cpu {
@@ -35,6 +36,7 @@ LevelArguments level_arguments(const Model& model, int l, float* block, const Ti
 }
 
 Tiling CpuBackend::tile(const Model& model, ConstRows points, int rows) {
+  check(points.width == 3, "points that are not in three dimensions");
   Tiling t;
   t.rows = rows;
   t.tiles = ceil_divide(points.rows, rows);

@@ -9,12 +9,11 @@
 
 namespace kanbench::encoder {
 
-/// One level of the grid: `entries` rows of features, from row `first` of the table.
+/// One level of the grid: `entries` rows of features.
 struct GridLevel {
   float scale = 0;
   std::uint32_t resolution = 0;
   std::uint32_t entries = 0;
-  std::int64_t first = 0;
   bool dense = false;
 
   /// Row of corner (x, y, z) within the level. A dense level wraps at its border.
@@ -72,7 +71,7 @@ struct HashGrid {
     return s - 1;
   }
 
-  /// Level l, its `first` row left at 0.
+  /// Level l.
   KB_HD GridLevel level(int l) const {
     const double s = scale(l);
     GridLevel g;
