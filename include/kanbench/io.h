@@ -51,7 +51,9 @@ std::vector<std::string> list_datasets(const std::filesystem::path& directory);
 /// 3D Slicer open.
 class RawWriter {
  public:
-  RawWriter(std::filesystem::path path, Shape shape, Dtype dtype, std::array<double, 3> spacing);
+  /// `origin` is where the first voxel's centre lies; for a part of a volume, from the whole's.
+  RawWriter(std::filesystem::path path, Shape shape, Dtype dtype, std::array<double, 3> spacing,
+            std::array<double, 3> origin = {0, 0, 0});
   ~RawWriter();
   RawWriter(RawWriter&&) noexcept;
   void write(const void* voxels, std::size_t bytes);

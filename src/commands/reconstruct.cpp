@@ -66,7 +66,9 @@ void reconstruct(const ReconstructOptions& options) {
   const std::unique_ptr<Backend> backend = options.device.open();
   Model model(*backend, file.spec);
   model.upload(file.parameters);
-  RawWriter writer(path, shape, dtype, spacing);
+  std::array<double, 3> origin{};
+  for (std::size_t d = 0; d < 3; ++d) origin[d] = static_cast<double>(box.low[d]) * spacing[d];
+  RawWriter writer(path, shape, dtype, spacing, origin);
   const std::int64_t slice = shape.x * shape.y;
   std::vector<std::byte> voxels(static_cast<std::size_t>(slice) * size_of(dtype));
   const double seconds = decode_slices(model, {size, box}, [&](std::int64_t z, float* values) {

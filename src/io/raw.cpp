@@ -45,12 +45,20 @@ const char* nrrd_type(Dtype dtype) {
   return name(dtype);
 }
 
+// A place needs NRRD's `space` fields; a volume that starts at 0 does with plain spacings.
+std::string nrrd_place(const std::array<double, 3>& spacing, const std::array<double, 3>& origin) {
+  const std::string x = decimal(spacing[0]), y = decimal(spacing[1]), z = decimal(spacing[2]);
+  if (origin == std::array<double, 3>{}) return "spacings: " + x + " " + y + " " + z;
+  return "space dimension: 3\nspace directions: (" + x + ",0,0) (0," + y + ",0) (0,0," + z +
+         ")\nspace origin: (" + decimal(origin[0]) + "," + decimal(origin[1]) + "," +
+         decimal(origin[2]) + ")";
+}
+
 std::string nrrd_header(const std::string& data_file, const Shape& shape, Dtype dtype,
-                        const std::array<double, 3>& spacing) {
+                        const std::string& place) {
   return "NRRD0004\ntype: " + std::string(nrrd_type(dtype)) +
          "\ndimension: 3\nsizes: " + std::to_string(shape.x) + " " + std::to_string(shape.y) + " " +
-         std::to_string(shape.z) + "\nspacings: " + decimal(spacing[0]) + " " +
-         decimal(spacing[1]) + " " + decimal(spacing[2]) +
+         std::to_string(shape.z) + "\n" + place +
          "\nendian: little\nencoding: raw\ndata file: " + data_file + "\n";
 }
 
@@ -116,14 +124,14 @@ struct RawWriter::State {
   std::filesystem::path path;
   Shape shape;
   Dtype dtype;
-  std::array<double, 3> spacing;
+  std::string place;
   std::size_t left;
   AtomicFile file;
 };
 
 RawWriter::RawWriter(std::filesystem::path path, Shape shape, Dtype dtype,
-                     std::array<double, 3> spacing)
-    : state_(new State{path, shape, dtype, spacing,
+                     std::array<double, 3> spacing, std::array<double, 3> origin)
+    : state_(new State{path, shape, dtype, nrrd_place(spacing, origin),
                        static_cast<std::size_t>(shape.count()) * size_of(dtype),
                        AtomicFile(path)}) {}
 RawWriter::~RawWriter() = default;
@@ -141,7 +149,7 @@ void RawWriter::commit() {
   sidecar.replace_extension(".nhdr");
   AtomicFile header(sidecar);
   header.write(
-      nrrd_header(state_->path.filename().string(), state_->shape, state_->dtype, state_->spacing));
+      nrrd_header(state_->path.filename().string(), state_->shape, state_->dtype, state_->place));
   state_->file.commit();
   header.commit();
 }
