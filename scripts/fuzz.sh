@@ -11,7 +11,7 @@ if ! command -v "$compiler" >/dev/null; then
   exit 1
 fi
 
-cmake -S . -B "$build" -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DKANBENCH_CUDA=OFF -DKANBENCH_FUZZ=ON >/dev/null
 cmake --build "$build" --target fuzzers -j "$(nproc)"
 
