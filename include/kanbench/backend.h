@@ -5,13 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "kanbench/math/loss.h"
 #include "kanbench/math/optimizer.h"
 #include "kanbench/math/random.h"
+#include "kanbench/metrics.h"
 #include "kanbench/model.h"
+#include "kanbench/precision.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -33,11 +36,45 @@ struct Lattice {
   Box box;
 };
 
+/// Where a decoded lattice goes, [z][y][x] of its box, in the backend's memory; null is left out.
+struct Decoded {
+  /// As the model gives them.
+  float* values = nullptr;
+  /// Clamped to [0, 1], brought to [low, high] and rounded to `dtype`.
+  void* voxels = nullptr;
+  Dtype dtype = Dtype::float32;
+  double low = 0, high = 1;
+};
+
+/// One step of training: the random words of its samples, Adam's rates, and its number (from 1).
+struct TrainingStep {
+  Stream stream;
+  Adam adam;
+  std::int64_t number = 1;
+};
+
+/// What a batch is measured by, and the factor on its gradient.
+struct Objective {
+  Loss loss;
+  double scale = 1;
+};
+
+/// Measures a reconstruction against a volume, slice after slice.
+class Meter {
+ public:
+  virtual ~Meter() = default;
+  /// The next `count` z slices of values as decode() wrote them, in the backend's memory.
+  virtual void add(std::int64_t count, const float* values) = 0;
+  /// After all slices.
+  virtual Metrics result() = 0;
+};
+
 /// Sums over the rows of a batch.
 struct BatchSums {
   double loss = 0;
   double squared_error = 0;
-  /// False if the loss or a gradient was not finite, as far as the call has looked.
+  /// False if the loss or a gradient was not finite, as far as the call has looked. A gradient that
+  /// overflowed half precision is not counted: such a step is left out and the next is scaled down.
   bool finite = true;
 };
 
@@ -75,8 +112,24 @@ class Backend {
   virtual void download(void* host, const void* from, std::size_t bytes) = 0;
   /// Copies within this backend's memory.
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+  /// Bytes this backend may allocate in all from now on; 0: as many as there are.
+  virtual void limit_memory(std::size_t bytes) = 0;
+  /// Whether the volume fits beside `reserved` bytes of other things.
+  virtual bool holds(const Volume& volume, std::size_t reserved) const = 0;
   /// The volume where this backend can sample it; valid while `volume` and the backend live.
   virtual VolumeView place(const Volume& volume) = 0;
+
+  /// Host memory that stage() copies from at full speed.
+  virtual void* allocate_host(std::size_t bytes) = 0;
+  virtual void release_host(void* memory) noexcept = 0;
+  /// Begins a copy from allocate_host()'s memory that goes on beside whatever is computed; neither
+  /// end may be touched before finish_staging().
+  virtual void stage(void* to, const void* host, std::size_t bytes) = 0;
+  /// What is called from now on sees all that was staged.
+  virtual void finish_staging() = 0;
+
+  /// The precisions that models of `spec` can be computed in, the one that "auto" means first.
+  virtual std::vector<Precision> precisions(const ModelSpec& spec) const = 0;
 
   /// Bytes of working memory per row of a training batch, parameters aside.
   virtual std::size_t bytes_per_row(const ModelSpec& spec) const = 0;
@@ -87,21 +140,36 @@ class Backend {
                       std::int64_t first_row, Rows points, Rows targets) = 0;
   /// The model's values at points in [0, 1]^3.
   virtual void predict(const Model& model, ConstRows points, Rows values) = 0;
-  /// The model's values on a lattice, values[z][y][x] of the box.
-  virtual void decode(const Model& model, const Lattice& lattice, float* values) = 0;
-  /// Adds `scale` times the gradient of the rows' summed loss to model.gradient(); returns sums.
-  virtual BatchSums gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
-                             double scale) = 0;
+  /// The model's values on a lattice.
+  virtual void decode(const Model& model, const Lattice& lattice, const Decoded& out) = 0;
+  /// Measures a reconstruction of `volume` whose values in [0, 1] stand for [low, high].
+  virtual std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) = 0;
+  /// Adds the objective's scale times the gradient of the rows' summed loss to model.gradient(); returns sums.
+  virtual BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
+                             const Objective& objective) = 0;
   /// To be called when model.gradient() was changed by others, as by a sum over ranks.
   virtual void gradient_changed(Model& model) = 0;
+  /// To be called when model.parameters() was written by others; Model::upload() does.
+  virtual void parameters_changed(Model& model) = 0;
   /// One step of Adam, the `step`th (from 1), and zeroes the gradient. False if a gradient was not
   /// finite: the parameters are then unusable until restored.
   virtual bool update(Model& model, const Adam& adam, std::int64_t step) = 0;
 
   /// gradient() and update() in one, for a rank alone. Where `finite` comes back false the
   /// parameters are unusable until restored.
-  virtual BatchSums step(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
-                         double scale, const Adam& adam, std::int64_t step);
+  virtual BatchSums step(Model& model, ConstRows points, ConstRows targets,
+                         const Objective& objective, const Adam& adam, std::int64_t step);
+
+  /// How many steps are best handed to train() at once.
+  virtual int steps_per_call() const { return 1; }
+  /// sample() and step() for each of `steps` in turn, by a rank alone; ends after the first whose
+  /// sums are not finite. Returns the sums of each step taken. `points` and `targets` are room.
+  virtual std::vector<BatchSums> train(Model& model, const VolumeView& volume, const Box& box,
+                                       const Objective& objective,
+                                       std::span<const TrainingStep> steps, Rows points,
+                                       Rows targets);
+  /// What was chosen by measuring for this model, one sentence; empty where nothing was.
+  virtual std::string choices(const Model& model) const;
 
   /// Measured limits of this machine; takes about a second.
   virtual Ceilings measure_ceilings() = 0;
@@ -119,10 +187,23 @@ struct Device {
 /// Every device of this machine, the CPU last.
 std::vector<Device> list_devices();
 
+/// How a device computes, beside which one it is.
+struct DeviceSettings {
+  /// Bit-identical from run to run, on a CUDA device too; the CPU always is.
+  bool deterministic = false;
+  /// 8- and 16-bit volumes through the texture unit, whose weights have 8 bits.
+  bool texture = false;
+  /// Bytes that may be allocated there; 0: as many as there are.
+  std::size_t memory_limit = 0;
+  /// Where measured choices are kept; empty: measured anew each time.
+  std::string tuning_file;
+};
+
 /// Opens "auto", "cpu", "cuda" or "cuda:N". "auto" is the first of list_devices(). Throws Error
 /// for a device that is not there, saying why and what is. `said` receives a sentence worth
 /// telling the user when "auto" fell back to the CPU, else is left empty.
-std::unique_ptr<Backend> open_backend(const std::string& device, std::string* said = nullptr);
+std::unique_ptr<Backend> open_backend(const std::string& device, std::string* said = nullptr,
+                                      const DeviceSettings& settings = {});
 
 /// The CPU backend, on the instruction set that the processor has, or on the one named
 /// ("baseline", "avx2", "avx512"); throws Error if the processor lacks it.
@@ -130,7 +211,7 @@ std::unique_ptr<Backend> open_cpu(const std::string& instruction_set = "");
 
 /// The CUDA backend's side of the seam; src/absent/cuda.cpp stands in where it was not built.
 std::vector<Device> list_cuda_devices();
-std::unique_ptr<Backend> open_cuda(int index);
+std::unique_ptr<Backend> open_cuda(int index, const DeviceSettings& settings);
 /// Why there is no CUDA device here, one sentence; empty where there is one.
 std::string why_no_cuda();
 

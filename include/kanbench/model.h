@@ -9,6 +9,7 @@
 #include "kanbench/buffer.h"
 #include "kanbench/math/encoder.h"
 #include "kanbench/math/layer.h"
+#include "kanbench/precision.h"
 
 namespace kanbench {
 
@@ -68,12 +69,13 @@ LayerParameters<T> bind(const LayerOffsets& at, T* block) {
 /// Parameters in a backend's memory, and when it trains their gradient and Adam's moments.
 class Model {
  public:
-  /// All parameters zero.
-  Model(Backend& backend, ModelSpec spec);
+  /// All parameters zero. `precision` is one of backend.precisions(spec).
+  Model(Backend& backend, ModelSpec spec, Precision precision = Precision::fp32);
 
   const ModelSpec& spec() const { return spec_; }
   const Layout& layout() const { return layout_; }
   Backend& backend() const { return *backend_; }
+  Precision precision() const { return precision_; }
 
   /// The blocks, layout().size floats each. The last three are empty before train().
   const Buffer<float>& parameters() const { return parameters_; }
@@ -95,6 +97,7 @@ class Model {
  private:
   Backend* backend_;
   ModelSpec spec_;
+  Precision precision_;
   Layout layout_;
   Buffer<float> parameters_, gradient_, first_moment_, second_moment_;
 };

@@ -36,9 +36,11 @@ inline Box whole(const Shape& s) { return {{0, 0, 0}, {s.x, s.y, s.z}}; }
 /// [0, 1] by (value - low) / (high - low).
 struct VolumeView {
   const void* data = nullptr;
+  /// The whole volume's, of which `data` holds the voxels of `held`.
   Shape shape;
   Dtype dtype = Dtype::uint8;
   double low = 0, high = 1;
+  Box held;
 };
 
 /// A volume in host memory or mapped from its file, all voxels finite, low < high.
@@ -52,7 +54,7 @@ class Volume {
 
   const void* data() const { return data_.get(); }
   std::size_t bytes() const { return static_cast<std::size_t>(shape.count()) * size_of(dtype); }
-  VolumeView view() const { return {data_.get(), shape, dtype, low, high}; }
+  VolumeView view() const { return {data_.get(), shape, dtype, low, high, whole(shape)}; }
 
   /// Takes the voxels and finds `low` and `high`. Throws Error naming `source` for a voxel that is
   /// not finite (how many, where the first is) and for a constant volume.
