@@ -1,0 +1,131 @@
+#pragma once
+// Decoders that go through all layers, the loss and back in one kernel: which ones can, how their
+// parameters are packed for it, and how a block's shared memory is shared out.
+
+#include <cstdint>
+#include <optional>
+
+#include "kanbench/backend.h"
+#include "kernels/grid.h"
+#include "kernels/quantise.h"
+#include "kernels/sample.h"
+#include "kernels/step.h"
+
+namespace kanbench::cuda {
+
+/// Hidden layers and the last.
+inline constexpr int kMostFusedLayers = 9;
+
+/// What each input becomes; see expansion.h.
+enum class ExpansionKind { rectifier, gaussians };
+
+/// One layer as the fused kernels see it: inputs in chunks of 16, outputs in tiles of 8.
+struct FusedLayer {
+  int in = 0, out = 0;
+  int chunks = 0, out_tiles = 0;
+  /// Coefficients an input has in the model; fewer than the kernel's where those are padded.
+  int size = 1;
+  bool norm = false, base = false, bias = false, identity = false;
+  float inverse_spacing = 1, shift = 0;
+  /// Where its tiles begin among the packed weights, and its sums in a block's partial sums.
+  std::int64_t weights = 0;
+  /// Where its tensors lie in the block of parameters.
+  LayerOffsets at;
+};
+
+struct FusedPlan {
+  ExpansionKind kind = ExpansionKind::rectifier;
+  Precision precision = Precision::fp16;
+  /// Widths of hidden layers as the kernel has them: 16, 32, 64 or 128.
+  int width = 16;
+  int count = 0;
+  FusedLayer layers[kMostFusedLayers];
+  /// Packed numbers: all tiles; bias, norm weight and norm bias of every layer, `width` each.
+  std::int64_t weights = 0, vectors = 0;
+  OutputActivation output = OutputActivation::none;
+
+  /// Numbers an input becomes.
+  int functions() const { return kind == ExpansionKind::gaussians ? 9 : 1; }
+  std::int64_t element_bytes() const { return precision == Precision::tf32 ? 4 : 2; }
+  /// A block's partial sums: of all tiles, then of each warp's vectors.
+  std::int64_t partials(int warps) const { return weights + warps * vectors; }
+};
+
+/// The plan for `spec`, or none: an MLP or a FastKAN, one to eight hidden layers of up to 128 (and
+/// for FastKAN exactly 16, 32, 64 or 128) neurons, up to eight Gaussians, no norm before the first
+/// layer, one output.
+std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
+                                    Precision precision);
+
+/// How a kernel is launched: its block, and where things lie in it.
+struct FusedShape {
+  int warps = 0, rows_a_warp = 16;
+  /// All weights stay in shared memory; else one round of a layer is brought in at a time.
+  bool resident = true;
+  /// Bytes from the block's start.
+  int vectors = 0, weights = 0, phi = 0, dy = 0, saved = 0, statistics = 0, features = 0;
+  int bytes = 0;
+  int rows() const { return warps * rows_a_warp; }
+};
+
+/// What the kernels can do: decode; train on features that are there; draw, encode, train and
+/// scatter in one.
+enum class FusedMode { predict, train, train_whole };
+
+/// The largest block that fits `shared_bytes`, weights resident if they can be beside at least four
+/// warps.
+FusedShape shape_fused(const FusedPlan& plan, FusedMode mode, int feature_chunks,
+                       std::int64_t shared_bytes);
+
+/// Where predictions are wanted and go: rows of points, or a lattice's voxels brick by brick.
+struct FusedOutput {
+  ConstRows points;
+  float* values = nullptr;
+  /// Where `lattice_size.x` is not 0, the lattice instead.
+  Shape lattice_size;
+  Box box;
+  Decoded decoded;
+};
+
+/// What one launch works on; each mode reads its own part.
+struct FusedArguments {
+  const void* weights = nullptr;
+  const float* vectors = nullptr;
+  std::int64_t rows = 0;
+  GridInfo grid;
+  const void* table = nullptr;
+  // predict
+  FusedOutput output;
+  // train
+  const void* features = nullptr;
+  void* dfeatures = nullptr;
+  std::int64_t stride = 0;
+  const float* targets = nullptr;
+  // train_whole
+  DrawArguments draw;
+  float* gradient = nullptr;
+  std::uint64_t* fixed = nullptr;
+  // both
+  float* partials = nullptr;
+  double* sums = nullptr;
+  StepState* state = nullptr;
+  int loss = 0;
+  float scale = 1;
+};
+
+/// Launches the kernel; returns how many blocks it had. `partials` and `sums` have room for
+/// plan.partials(shape.warps) floats and two doubles for each of `most_blocks`.
+int launch_fused(const FusedPlan& plan, const FusedShape& shape, FusedMode mode,
+                 const FusedArguments& arguments, int most_blocks, cudaStream_t stream);
+
+/// Packs `parameters` into tiles and vectors.
+void pack_fused(const FusedPlan& plan, const float* parameters, void* weights, float* vectors,
+                cudaStream_t stream);
+
+/// Adds the blocks' partial sums, in order and divided by the loss scale, to the gradient, and
+/// stores the sums of losses and of squared errors, likewise summed, in outcome. Flags in `state`
+/// what is not finite.
+void reduce_fused(const FusedPlan& plan, const FusedShape& shape, int blocks, const float* partials,
+                  const double* sums, float* gradient, StepState* state, cudaStream_t stream);
+
+}  // namespace kanbench::cuda

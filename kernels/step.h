@@ -1,0 +1,42 @@
+#pragma once
+// What changes from step to step, in the device's memory, so that one recorded graph serves all
+// steps: it reads here, and its last kernel moves on to the next step.
+
+#include <cstdint>
+
+#include "kanbench/math/optimizer.h"
+
+namespace kanbench::cuda {
+
+/// Steps that are handed over at once.
+inline constexpr int kMostSteps = 64;
+
+/// One step's own numbers.
+struct StepNumbers {
+  std::uint64_t stream_step = 0;
+  AdamStep encoder{}, decoder{};
+};
+
+/// What came of one step.
+struct StepOutcome {
+  double loss = 0, squared_error = 0;
+  /// The gradient overflowed and the step was left out.
+  unsigned skipped = 0;
+  /// The loss was not finite; no later step changes anything.
+  unsigned broken = 0;
+};
+
+struct StepState {
+  StepNumbers steps[kMostSteps];
+  StepOutcome outcomes[kMostSteps];
+  /// The step under way.
+  int index = 0;
+  /// Power of two on the loss gradient, and how many steps it has held.
+  float loss_scale = 1;
+  int scale_age = 0;
+  /// Set in this step: a gradient that is not finite.
+  unsigned overflow = 0;
+  unsigned broken = 0;
+};
+
+}  // namespace kanbench::cuda
