@@ -1,0 +1,47 @@
+#pragma once
+// The optimiser's pass over the block of parameters, and the table's copy in 16 bits.
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "kanbench/math/optimizer.h"
+#include "kanbench/precision.h"
+#include "kernels/runtime.h"
+#include "kernels/step.h"
+
+namespace kanbench::cuda {
+
+/// A block of `size` parameters of which the first `decoder_begin` are the encoder's; both are
+/// multiples of 16.
+struct UpdateArguments {
+  float* parameters = nullptr;
+  float* gradient = nullptr;
+  float* first_moment = nullptr;
+  float* second_moment = nullptr;
+  std::int64_t size = 0, decoder_begin = 0;
+  AdamStep encoder{}, decoder{};
+  /// Leaves an encoder parameter whose gradient is exactly zero alone.
+  bool skip_untouched = true;
+  /// Where it is there, its step under way replaces `encoder` and `decoder`, and a step whose
+  /// gradient overflowed, or any after a broken one, only zeroes the gradient.
+  const StepState* state = nullptr;
+  /// The encoder's parameters in fp16 or bf16, or null.
+  void* copy = nullptr;
+  Precision copy_type = Precision::fp16;
+  /// Becomes 1 where a gradient is not finite, else is left as it is.
+  unsigned* not_finite = nullptr;
+};
+
+/// One step of Adam on the whole block; zeroes the gradient.
+void update(const UpdateArguments& arguments, cudaStream_t stream);
+
+/// Writes `count` (a multiple of 4) parameters to `copy` in `type`, fp16 or bf16.
+void copy_table(const float* parameters, std::int64_t count, Precision type, void* copy,
+                cudaStream_t stream);
+
+/// Sets `not_finite` to 1 where one of `count` (a multiple of 4) numbers is not finite.
+void check_finite(const float* numbers, std::int64_t count, unsigned* not_finite,
+                  cudaStream_t stream);
+
+}  // namespace kanbench::cuda
