@@ -9,12 +9,41 @@ namespace kanbench {
 void* allocate(Backend& backend, std::size_t bytes) { return backend.allocate(bytes); }
 void release(Backend& backend, void* memory) noexcept { backend.release(memory); }
 
-BatchSums Backend::step(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
-                        double scale, const Adam& adam, std::int64_t step) {
-  BatchSums sums = gradient(model, points, targets, loss, scale);
+BatchSums Backend::step(Model& model, ConstRows points, ConstRows targets,
+                        const Objective& objective, const Adam& adam, std::int64_t step) {
+  BatchSums sums = gradient(model, points, targets, objective);
   sums.finite = update(model, adam, step) && std::isfinite(sums.loss);
   return sums;
 }
+
+std::vector<BatchSums> Backend::train(Model& model, const VolumeView& volume, const Box& box,
+                                      const Objective& objective,
+                                      std::span<const TrainingStep> steps, Rows points,
+                                      Rows targets) {
+  const ConstRows read{points.data, points.rows, points.width, points.stride};
+  const ConstRows wanted{targets.data, targets.rows, targets.width, targets.stride};
+  std::vector<BatchSums> sums;
+  for (const TrainingStep& step : steps) {
+    sample(volume, box, step.stream, 0, points, targets);
+    sums.push_back(this->step(model, read, wanted, objective, step.adam, step.number));
+    if (!sums.back().finite) break;
+  }
+  return sums;
+}
+
+std::string Backend::choices(const Model&) const { return ""; }
+
+namespace {
+
+std::unique_ptr<Backend> open_cpu_with(const DeviceSettings& settings) {
+  if (settings.texture)
+    throw Error("--texture: the CPU has no texture unit: leave it out, or use a CUDA --device");
+  std::unique_ptr<Backend> backend = open_cpu();
+  backend->limit_memory(settings.memory_limit);
+  return backend;
+}
+
+}  // namespace
 
 std::vector<Device> list_devices() {
   std::vector<Device> devices = list_cuda_devices();
@@ -22,13 +51,14 @@ std::vector<Device> list_devices() {
   return devices;
 }
 
-std::unique_ptr<Backend> open_backend(const std::string& device, std::string* said) {
-  if (device == "cpu") return open_cpu();
+std::unique_ptr<Backend> open_backend(const std::string& device, std::string* said,
+                                      const DeviceSettings& settings) {
+  if (device == "cpu") return open_cpu_with(settings);
   const std::string missing = why_no_cuda();
   if (device == "auto") {
-    if (missing.empty()) return open_cuda(0);
+    if (missing.empty()) return open_cuda(0, settings);
     if (said) *said = missing + " Running on the CPU.";
-    return open_cpu();
+    return open_cpu_with(settings);
   }
   const bool numbered = device.rfind("cuda:", 0) == 0 && device.size() > 5 && device.size() < 9 &&
                         device.find_first_not_of("0123456789", 5) == std::string::npos;
@@ -40,7 +70,7 @@ std::unique_ptr<Backend> open_backend(const std::string& device, std::string* sa
   if (index >= count)
     throw Error("--device " + device + ": there are " + std::to_string(count) +
                 " CUDA devices here, numbered from 0");
-  return open_cuda(index);
+  return open_cuda(index, settings);
 }
 
 }  // namespace kanbench

@@ -186,4 +186,13 @@ void normalise(const VolumeView& view, std::int64_t first, std::int64_t count, f
   });
 }
 
+void rescale(float* values, std::int64_t count, double low, double high, const VolumeView& view) {
+  const bool same = low == view.low && high == view.high;
+  const double range = view.high - view.low;
+  for (std::int64_t i = 0; i < count; ++i) {
+    values[i] = std::clamp(values[i], 0.0f, 1.0f);
+    if (!same) values[i] = static_cast<float>((low + values[i] * (high - low) - view.low) / range);
+  }
+}
+
 }  // namespace kanbench

@@ -81,9 +81,10 @@ Layout make_layout(const ModelSpec& spec, const std::string& source) try {
   throw Error((source.empty() ? "" : source + ": ") + error.what());
 }
 
-Model::Model(Backend& backend, ModelSpec spec)
+Model::Model(Backend& backend, ModelSpec spec, Precision precision)
     : backend_(&backend),
       spec_(std::move(spec)),
+      precision_(precision),
       layout_(make_layout(spec_)),
       parameters_(backend, layout_.size) {}
 
@@ -102,6 +103,7 @@ std::vector<float> Model::download() const {
 void Model::upload(const std::vector<float>& block) {
   check(static_cast<std::int64_t>(block.size()) == layout_.size, "a block of another layout");
   backend_->upload(parameters_.data(), block.data(), parameters_.bytes());
+  backend_->parameters_changed(*this);
 }
 
 namespace {

@@ -33,6 +33,7 @@ class Snapshot {
   std::int64_t restore() const {
     for (std::size_t i = 0; i < copies_.size(); ++i)
       model_->backend().copy(blocks()[i]->data(), copies_[i].data(), copies_[i].bytes());
+    model_->backend().parameters_changed(*model_);
     return adam_steps_;
   }
 
@@ -117,15 +118,16 @@ class Loop {
                     Purpose::samples, static_cast<std::uint64_t>(step_));
     backend.sample(volume_, box_, stream, 0, points, targets);
     const ConstRows read{points.data, batch, 3, batch}, wanted{targets.data, batch, 1, batch};
-    const double scale = 1.0 / static_cast<double>(batch * communicator_.size());
+    const Objective objective{training_.loss,
+                              1.0 / static_cast<double>(batch * communicator_.size())};
     Adam adam = training_.adam;
     const double rate = rate_at(epoch);
     adam.encoder_rate = static_cast<float>(rate);
     adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
     ++adam_steps_;
     if (communicator_.size() == 1)
-      return backend.step(model_, read, wanted, training_.loss, scale, adam, adam_steps_);
-    BatchSums sums = backend.gradient(model_, read, wanted, training_.loss, scale);
+      return backend.step(model_, read, wanted, objective, adam, adam_steps_);
+    BatchSums sums = backend.gradient(model_, read, wanted, objective);
     communicator_.sum(model_.gradient().data(), model_.gradient().size());
     backend.gradient_changed(model_);
     sums.finite = backend.update(model_, adam, adam_steps_) && std::isfinite(sums.loss);

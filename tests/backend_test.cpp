@@ -165,7 +165,7 @@ TEST(Backend, GradientAgreesWithThePlainLoops) {
           model.train();
           const Batch batch(rows, 6);
           const BatchSums sums =
-              backend->gradient(model, batch.point_rows(), batch.target_rows(), loss, 1.0 / rows);
+              backend->gradient(model, batch.point_rows(), batch.target_rows(), {loss, 1.0 / rows});
           double total = 0;
           for (std::int64_t i = 0; i < rows; ++i) {
             double p[3], dp[3];
@@ -198,8 +198,8 @@ TEST(Backend, ReportsAPredictionThatIsNotFinite) {
       block[model.layout().layers[1].weight + 1] = -3e38f;
       model.upload(block);
       model.train();
-      const BatchSums sums =
-          backend->step(model, batch.point_rows(), batch.target_rows(), loss, 1.0 / 70, Adam{}, 1);
+      const BatchSums sums = backend->step(model, batch.point_rows(), batch.target_rows(),
+                                           {loss, 1.0 / 70}, Adam{}, 1);
       EXPECT_FALSE(sums.finite) << backend->name() << ", " << name(loss);
     }
 }

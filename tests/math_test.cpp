@@ -264,13 +264,14 @@ TEST(Voxels, AreInterpolatedBetweenCentresAndHeldAtTheEdge) {
   for (int z = 0; z < nz; ++z)
     for (int y = 0; y < ny; ++y)
       for (int x = 0; x < nx; ++x) voxels.push_back(2 * x - 3 * y + 5 * z + 1);
+  const VoxelGrid<double> grid{voxels.data(), {nx, ny, nz}, {}, {nx, ny, nz}};
   const auto held = [](double p, int n) { return std::min(std::max(p, 0.0), n - 1.0); };
   for (float u : {0.0f, 0.1f, 0.5f, 0.77f, 1.0f})
     for (float v : {0.0f, 0.3f, 0.5f, 1.0f})
       for (float w : {0.0f, 0.21f, 0.6f, 1.0f}) {
         const double want = 2 * held(u * nx - 0.5, nx) - 3 * held(v * ny - 0.5, ny) +
                             5 * held(w * nz - 0.5, nz) + 1;
-        EXPECT_NEAR(lookup(voxels.data(), nx, ny, nz, u, v, w), want, 2e-6);
+        EXPECT_NEAR(lookup(grid, u, v, w), want, 2e-6);
       }
 }
 

@@ -106,8 +106,9 @@ Pair quantised(const std::filesystem::path& path, const Shape& shape, Dtype dtyp
   const std::vector<T> voxels = read_voxels<T>(path, shape.count());
   if (voxels.empty()) return {};
   const auto [low, high] = std::minmax_element(voxels.begin(), voxels.end());
-  const VolumeView view{voxels.data(), shape, dtype, static_cast<double>(*low),
-                        static_cast<double>(*high)};
+  const VolumeView view{
+      voxels.data(), shape, dtype, static_cast<double>(*low), static_cast<double>(*high),
+      whole(shape)};
   Pair pair{shape, std::vector<float>(voxels.size()), std::vector<float>(voxels.size())};
   normalise(view, 0, shape.count(), pair.original.data());
   for (std::size_t i = 0; i < voxels.size(); ++i) {
@@ -221,7 +222,7 @@ template <class T>
 void check_normalised(Dtype dtype, double low, double high) {
   const std::vector<T> voxels{static_cast<T>(low), static_cast<T>(low + (high - low) / 4),
                               static_cast<T>(high)};
-  const VolumeView view{voxels.data(), {3, 1, 1}, dtype, low, high};
+  const VolumeView view{voxels.data(), {3, 1, 1}, dtype, low, high, whole({3, 1, 1})};
   float out[3];
   normalise(view, 0, 3, out);
   EXPECT_EQ(out[0], 0.0f);

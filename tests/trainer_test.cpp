@@ -63,7 +63,7 @@ Outcome train_run(const Run& run, const Volume& volume, Training training,
   outcome.history = train(model, backend->place(volume), whole(volume.shape), training, *alone);
   outcome.parameters = model.download();
   std::vector<float> decoded(volume.shape.count()), original(volume.shape.count());
-  backend->decode(model, {volume.shape, whole(volume.shape)}, decoded.data());
+  backend->decode(model, {volume.shape, whole(volume.shape)}, {decoded.data()});
   normalise(volume.view(), 0, volume.shape.count(), original.data());
   double squares = 0;
   for (std::size_t i = 0; i < decoded.size(); ++i)
@@ -176,7 +176,7 @@ TEST(Trainer, ListedAndFullUpdatesAgree) {
     for (std::int64_t i = 0; i < 3 * rows; ++i) points[i] = unit_float(stream.words(i).v[0]);
     for (Model* model : {&listed, &full}) {
       backend->gradient(*model, {points.data(), rows, 3, rows}, {targets.data(), rows, 1, rows},
-                        loss::L1{}, 1.0 / rows);
+                        {loss::L1{}, 1.0 / rows});
       if (model == &full) backend->gradient_changed(*model);
       ASSERT_TRUE(backend->update(*model, Adam{}, step));
     }
@@ -208,8 +208,9 @@ TEST(Trainer, StepIsGradientAndUpdate) {
           const Stream stream{7, static_cast<std::uint64_t>(t)};
           for (std::int64_t i = 0; i < 3 * rows; ++i) points[i] = unit_float(stream.words(i).v[0]);
           const ConstRows p{points.data(), rows, 3, rows}, y{targets.data(), rows, 1, rows};
-          const BatchSums a = backend->step(together, p, y, loss::L1{}, 1.0 / rows, adam, t);
-          const BatchSums b = backend->Backend::step(apart, p, y, loss::L1{}, 1.0 / rows, adam, t);
+          const BatchSums a = backend->step(together, p, y, {loss::L1{}, 1.0 / rows}, adam, t);
+          const BatchSums b =
+              backend->Backend::step(apart, p, y, {loss::L1{}, 1.0 / rows}, adam, t);
           EXPECT_EQ(a.loss, b.loss);
           EXPECT_TRUE(a.finite && b.finite);
           ASSERT_TRUE(same_bits(together.download(), apart.download()))
@@ -232,7 +233,7 @@ TEST(Trainer, UntouchedEntriesStayUnlessAdamIsToTheLetter) {
     adam.skip_untouched = skip;
     std::vector<float> point{0.13f, 0.13f, 0.13f}, target{0.9f};
     const auto step = [&](int t) {
-      backend->gradient(model, {point.data(), 1, 3, 1}, {target.data(), 1, 1, 1}, loss::L1{}, 1);
+      backend->gradient(model, {point.data(), 1, 3, 1}, {target.data(), 1, 1, 1}, {loss::L1{}, 1});
       backend->update(model, adam, t);
     };
     step(1);
@@ -266,16 +267,30 @@ class Faulty : public Backend {
     ++copies;
     inner->copy(to, from, n);
   }
+  void limit_memory(std::size_t bytes) override { inner->limit_memory(bytes); }
+  bool holds(const Volume& v, std::size_t n) const override { return inner->holds(v, n); }
   VolumeView place(const Volume& volume) override { return inner->place(volume); }
+  void* allocate_host(std::size_t n) override { return inner->allocate_host(n); }
+  void release_host(void* memory) noexcept override { inner->release_host(memory); }
+  void stage(void* to, const void* from, std::size_t n) override { inner->stage(to, from, n); }
+  void finish_staging() override { inner->finish_staging(); }
+  std::vector<Precision> precisions(const ModelSpec& s) const override {
+    return inner->precisions(s);
+  }
   std::size_t bytes_per_row(const ModelSpec& s) const override { return inner->bytes_per_row(s); }
   void sample(const VolumeView& v, const Box& b, const Stream& s, std::int64_t first, Rows p,
               Rows t) override {
     inner->sample(v, b, s, first, p, t);
   }
   void predict(const Model& m, ConstRows p, Rows v) override { inner->predict(m, p, v); }
-  void decode(const Model& m, const Lattice& l, float* v) override { inner->decode(m, l, v); }
-  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Loss& loss, double scale) override {
-    BatchSums sums = inner->gradient(m, p, t, loss, scale);
+  void decode(const Model& m, const Lattice& l, const Decoded& d) override {
+    inner->decode(m, l, d);
+  }
+  std::unique_ptr<Meter> open_meter(const Volume& v, double low, double high) override {
+    return inner->open_meter(v, low, high);
+  }
+  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o) override {
+    BatchSums sums = inner->gradient(m, p, t, o);
     if (calls >= first_fault && calls < first_fault + faults) {
       sums.loss = std::numeric_limits<double>::quiet_NaN();
       m.gradient().data()[0] = std::numeric_limits<float>::infinity();
@@ -285,8 +300,9 @@ class Faulty : public Backend {
     return sums;
   }
   void gradient_changed(Model& m) override { inner->gradient_changed(m); }
+  void parameters_changed(Model& m) override { inner->parameters_changed(m); }
   bool update(Model& m, const Adam& a, std::int64_t t) override { return inner->update(m, a, t); }
-  Ceilings measure_ceilings() override { return {}; }
+  std::vector<Ceiling> measure_ceilings() override { return {}; }
   std::vector<Stage> profile(Model&, const VolumeView&, std::int64_t, const Loss&,
                              const Adam&) override {
     return {};

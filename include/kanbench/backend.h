@@ -79,8 +79,8 @@ struct BatchSums {
 };
 
 /// One stage of a step, timed alone: how long it takes and how much it does. `ceiling` names the
-/// machine's limit that `fraction_of_ceiling` is measured against: "flops", "bandwidth" or "random
-/// rows" (of a table of that size).
+/// machine's limit that `fraction_of_ceiling` is measured against: one of measure_ceilings(), or
+/// "random rows" (of a table of that size).
 struct Stage {
   std::string name;
   double seconds = 0, flops = 0, bytes = 0;
@@ -88,10 +88,12 @@ struct Stage {
   double fraction_of_ceiling = 0;
 };
 
-/// What the machine can do at most, measured.
-struct Ceilings {
-  double flops_per_second = 0;
-  double bytes_per_second = 0;
+/// What the machine can do at most, measured: so many `unit`s of `name` a second. Every backend has
+/// "flops" (unit "flop": multiply-adds in registers) and "bandwidth" (unit "byte": streaming).
+struct Ceiling {
+  std::string name;
+  double per_second = 0;
+  std::string unit;
 };
 
 class Backend {
@@ -144,7 +146,8 @@ class Backend {
   virtual void decode(const Model& model, const Lattice& lattice, const Decoded& out) = 0;
   /// Measures a reconstruction of `volume` whose values in [0, 1] stand for [low, high].
   virtual std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) = 0;
-  /// Adds the objective's scale times the gradient of the rows' summed loss to model.gradient(); returns sums.
+  /// Adds the objective's scale times the gradient of the rows' summed loss to model.gradient();
+  /// returns the sums.
   virtual BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
                              const Objective& objective) = 0;
   /// To be called when model.gradient() was changed by others, as by a sum over ranks.
@@ -172,7 +175,7 @@ class Backend {
   virtual std::string choices(const Model& model) const;
 
   /// Measured limits of this machine; takes about a second.
-  virtual Ceilings measure_ceilings() = 0;
+  virtual std::vector<Ceiling> measure_ceilings() = 0;
   /// Each stage of training steps of points.rows rows, timed alone, best of several.
   virtual std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
                                      const Loss& loss, const Adam& adam) = 0;

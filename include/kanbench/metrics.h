@@ -53,4 +53,8 @@ class MetricsSum {
 /// Voxels first ... first + count - 1 of the view (x fastest), normalised to [0, 1]. Host memory.
 void normalise(const VolumeView& view, std::int64_t first, std::int64_t count, float* out);
 
+/// Clamps `count` values to [0, 1], which stands for [low, high], and normalises them as the view's
+/// voxels are.
+void rescale(float* values, std::int64_t count, double low, double high, const VolumeView& view);
+
 }  // namespace kanbench

@@ -1,6 +1,7 @@
 #pragma once
 // A model back into voxels, slice by slice, in memory that does not grow with the volume.
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -13,11 +14,26 @@
 
 namespace kanbench {
 
-/// Decodes `lattice` in slabs of whole z slices, at most 64 MB of values each unless one slice has
-/// more, and hands over every slice in turn: z counts from 0 within the box, values are x fastest
-/// and clamped to [0, 1]. Returns the seconds spent decoding.
-double decode_slices(const Model& model, const Lattice& lattice,
-                     const std::function<void(std::int64_t z, float* values)>& take);
+/// What values in [0, 1] become: brought to [low, high] and rounded to `dtype`.
+struct VoxelForm {
+  Dtype dtype = Dtype::float32;
+  double low = 0, high = 1;
+};
+
+/// `count` whole z slices from `z` on, counted within their box, x fastest.
+struct Slab {
+  std::int64_t z = 0, count = 0;
+  /// As the model gives them, in its backend's memory; null unless asked for.
+  const float* values = nullptr;
+  /// On the host; null unless asked for.
+  const std::byte* voxels = nullptr;
+};
+
+/// Decodes `lattice` in slabs, each at most 64 MB of values and a quarter of what is free unless
+/// one slice has more, and hands them over in turn: values, voxels of the form given, or both.
+/// Returns the seconds spent decoding.
+double decode_slabs(const Model& model, const Lattice& lattice, bool values, const VoxelForm* form,
+                    const std::function<void(const Slab&)>& take);
 
 /// What a model's reconstruction of a volume is worth.
 struct Evaluation {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kanbench/dtype.h"
+#include "kanbench/math/voxels.h"
 
 namespace kanbench {
 
@@ -42,6 +43,17 @@ struct VolumeView {
   double low = 0, high = 1;
   Box held;
 };
+
+/// The view's voxels for lookup(); `Voxel` is the type that its dtype names.
+template <class Voxel>
+VoxelGrid<Voxel> grid_of(const VolumeView& view) {
+  const Shape size = view.shape, held = view.held.shape();
+  const auto& [x, y, z] = view.held.low;
+  return {static_cast<const Voxel*>(view.data),
+          {size.x, size.y, size.z},
+          {x, y, z},
+          {held.x, held.y, held.z}};
+}
 
 /// A volume in host memory or mapped from its file, all voxels finite, low < high.
 class Volume {

@@ -9,6 +9,6 @@ std::vector<Device> list_cuda_devices() { return {}; }
 
 std::string why_no_cuda() { return "This build has no CUDA backend."; }
 
-std::unique_ptr<Backend> open_cuda(int) { throw Error(why_no_cuda()); }
+std::unique_ptr<Backend> open_cuda(int, const DeviceSettings&) { throw Error(why_no_cuda()); }
 
 }  // namespace kanbench

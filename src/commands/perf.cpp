@@ -90,7 +90,7 @@ Timing time_run(const Run& run, const Volume& volume, Backend& backend, double s
   const double count = static_cast<double>(rows);
   timing.training = count * best_rate(seconds, [&] {
                       draw();
-                      backend.step(model, read, targets, training.loss, 1 / count, adam, ++step);
+                      backend.step(model, read, targets, {training.loss, 1 / count}, adam, ++step);
                     });
   draw();
   timing.inference = count * best_rate(seconds, [&] { backend.predict(model, read, results); });
@@ -98,7 +98,7 @@ Timing time_run(const Run& run, const Volume& volume, Backend& backend, double s
   const std::int64_t voxels = lattice.box.shape().count();
   Buffer<float> decoded(backend, voxels);
   timing.decoding = static_cast<double>(voxels) *
-                    best_rate(seconds, [&] { backend.decode(model, lattice, decoded.data()); });
+                    best_rate(seconds, [&] { backend.decode(model, lattice, {decoded.data()}); });
   timing.stages = backend.profile(model, view, rows, training.loss, adam);
   return timing;
 }
@@ -146,14 +146,15 @@ void run_perf(const PerfOptions& options) {
   std::string said;
   const std::unique_ptr<Backend> backend = options.device.open(&said);
   if (!said.empty()) console.say(said);
-  const Ceilings top = backend->measure_ceilings();
-  std::cout << backend->name() << ": measured ceilings " << fixed(top.flops_per_second * 1e-9, 0)
-            << " GFLOP/s, " << fixed(top.bytes_per_second * 1e-9, 1) << " GB/s\n";
-  nlohmann::ordered_json report = {{"machine",
-                                    {{"device", backend->name()},
-                                     {"flops_per_second", top.flops_per_second},
-                                     {"bytes_per_second", top.bytes_per_second}}},
-                                   {"results", nlohmann::json::array()}};
+  nlohmann::ordered_json ceilings = nlohmann::json::array();
+  std::cout << backend->name() << ": measured ceilings\n";
+  for (const Ceiling& top : backend->measure_ceilings()) {
+    std::cout << "  " << top.name << " " << count(top.per_second) << " " << top.unit << "/s\n";
+    ceilings.push_back({{"name", top.name}, {"per_second", top.per_second}, {"unit", top.unit}});
+  }
+  nlohmann::ordered_json report = {
+      {"machine", {{"device", backend->name()}, {"ceilings", ceilings}}},
+      {"results", nlohmann::json::array()}};
   std::map<std::string, Volume> volumes;
   for (const Run& run : runs) {
     if (!volumes.contains(run.dataset))

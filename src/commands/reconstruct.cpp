@@ -69,12 +69,12 @@ void reconstruct(const ReconstructOptions& options) {
   std::array<double, 3> origin{};
   for (std::size_t d = 0; d < 3; ++d) origin[d] = static_cast<double>(box.low[d]) * spacing[d];
   RawWriter writer(path, shape, dtype, spacing, origin);
-  const std::int64_t slice = shape.x * shape.y;
-  std::vector<std::byte> voxels(static_cast<std::size_t>(slice) * size_of(dtype));
-  const double seconds = decode_slices(model, {size, box}, [&](std::int64_t z, float* values) {
-    denormalise(values, slice, file.low, file.high, dtype, voxels.data());
-    writer.write(voxels.data(), voxels.size());
-    console.status("slice " + std::to_string(z + 1) + " of " + std::to_string(shape.z));
+  const auto slice = static_cast<std::size_t>(shape.x * shape.y) * size_of(dtype);
+  const VoxelForm form{dtype, file.low, file.high};
+  const double seconds = decode_slabs(model, {size, box}, false, &form, [&](const Slab& slab) {
+    writer.write(slab.voxels, static_cast<std::size_t>(slab.count) * slice);
+    console.status("slice " + std::to_string(slab.z + slab.count) + " of " +
+                   std::to_string(shape.z));
   });
   writer.commit();
   console.clear_status();

@@ -1,10 +1,6 @@
 #include "cpu/backend.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstring>
-#include <fstream>
 
 #include "kanbench/error.h"
 #include "kanbench/math/voxels.h"
@@ -23,76 +19,6 @@ namespace kanbench::cpu {
 std::string CpuBackend::name() const {
   const int count = threads();
   return "cpu " + std::to_string(count) + (count == 1 ? " thread " : " threads ") + kernels_.name;
-}
-
-namespace {
-
-// The number behind `key` in a file of such pairs; 0 where there is none.
-std::size_t number_in(const char* path, const std::string& key) {
-  std::ifstream file(path);
-  std::size_t number = 0;
-  for (std::string word; file >> word;)
-    if (word == key && file >> number) return number;
-  return 0;
-}
-
-// What is left of a container's own limit; files it holds in memory can be dropped.
-std::size_t group_bytes() {
-  std::size_t limit = 0, used = 0;
-  if (!(std::ifstream("/sys/fs/cgroup/memory.max") >> limit)) return SIZE_MAX;
-  std::ifstream("/sys/fs/cgroup/memory.current") >> used;
-  const char* stat = "/sys/fs/cgroup/memory.stat";
-  const std::size_t held = number_in(stat, "inactive_file") + number_in(stat, "active_file");
-  used -= std::min(used, held);
-  return limit > used ? limit - used : 0;
-}
-
-}  // namespace
-
-std::size_t CpuBackend::free_bytes() const {
-  const std::size_t available = number_in("/proc/meminfo", "MemAvailable:") * 1024;
-  const std::size_t all = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
-                          static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
-  return std::min(available ? available : all, group_bytes());
-}
-
-std::size_t CpuBackend::peak_bytes() const {
-  return peak_ + points_.bytes() + features_.bytes() + sums_.bytes();
-}
-
-void* CpuBackend::allocate(std::size_t bytes) {
-  void* memory = reserve(bytes);
-  if (!memory)
-    throw SystemError("out of memory: " + std::to_string(bytes) + " bytes are not to be had, " +
-                      std::to_string(free_bytes()) + " are free");
-  sizes_[memory] = bytes;
-  used_ += bytes;
-  peak_ = std::max(peak_, used_);
-  return memory;
-}
-
-void CpuBackend::release(void* memory) noexcept {
-  const auto found = sizes_.find(memory);
-  if (found != sizes_.end()) {
-    used_ -= found->second;
-    sizes_.erase(found);
-  }
-  Free{}(memory);
-}
-
-void CpuBackend::copy(void* to, const void* from, std::size_t bytes) {
-  constexpr std::size_t kChunk = std::size_t{1} << 22;
-  parallel(static_cast<std::int64_t>((bytes + kChunk - 1) / kChunk), [&](std::int64_t i) {
-    const std::size_t start = static_cast<std::size_t>(i) * kChunk;
-    std::memcpy(static_cast<char*>(to) + start, static_cast<const char*>(from) + start,
-                std::min(kChunk, bytes - start));
-  });
-}
-
-void CpuBackend::upload(void* to, const void* host, std::size_t bytes) { copy(to, host, bytes); }
-
-void CpuBackend::download(void* host, const void* from, std::size_t bytes) {
-  copy(host, from, bytes);
 }
 
 std::size_t CpuBackend::bytes_per_row(const ModelSpec& spec) const {
@@ -120,9 +46,9 @@ void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& 
     for (int d = 0; d < 3; ++d)
       for (std::int64_t i = 0; i < count; ++i) x[d][i] = offset[d] + x[d][i] * scale[d];
     visit(volume.dtype, [&]<class Voxel>(Voxel) {
-      const Voxel* voxels = static_cast<const Voxel*>(volume.data);
+      const VoxelGrid<Voxel> grid = grid_of<Voxel>(volume);
       for (std::int64_t i = 0; i < count; ++i) {
-        const auto value = lookup(voxels, n.x, n.y, n.z, x[0][i], x[1][i], x[2][i]);
+        const auto value = lookup(grid, x[0][i], x[1][i], x[2][i]);
         targets.data[begin + i] =
             static_cast<float>((static_cast<double>(value) - volume.low) * range);
       }

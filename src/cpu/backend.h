@@ -61,19 +61,28 @@ class CpuBackend : public Backend {
   void upload(void* to, const void* host, std::size_t bytes) override;
   void download(void* host, const void* from, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
+  void limit_memory(std::size_t bytes) override { limit_ = bytes; }
+  bool holds(const Volume& volume, std::size_t reserved) const override;
   VolumeView place(const Volume& volume) override { return volume.view(); }
+  void* allocate_host(std::size_t bytes) override;
+  void release_host(void* memory) noexcept override;
+  void stage(void* to, const void* host, std::size_t bytes) override;
+  void finish_staging() override {}
+  std::vector<Precision> precisions(const ModelSpec&) const override { return {Precision::fp32}; }
   std::size_t bytes_per_row(const ModelSpec& spec) const override;
   void sample(const VolumeView& volume, const Box& box, const Stream& stream,
               std::int64_t first_row, Rows points, Rows targets) override;
   void predict(const Model& model, ConstRows points, Rows values) override;
-  void decode(const Model& model, const Lattice& lattice, float* values) override;
-  BatchSums gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
-                     double scale) override;
+  void decode(const Model& model, const Lattice& lattice, const Decoded& out) override;
+  std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) override;
+  BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
+                     const Objective& objective) override;
   void gradient_changed(Model& model) override;
+  void parameters_changed(Model&) override {}
   bool update(Model& model, const Adam& adam, std::int64_t step) override;
-  BatchSums step(Model& model, ConstRows points, ConstRows targets, const Loss& loss, double scale,
+  BatchSums step(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
                  const Adam& adam, std::int64_t step) override;
-  Ceilings measure_ceilings() override;
+  std::vector<Ceiling> measure_ceilings() override;
   std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
                              const Loss& loss, const Adam& adam) override;
 
@@ -82,8 +91,8 @@ class CpuBackend : public Backend {
   Tiling tile(const Model& model, ConstRows points, int rows);
   void encode(const Model& model, const Tiling& tiling);
   void forward(const Model& model, const Tiling& tiling, Rows values);
-  BatchSums train_tiles(Model& model, const Tiling& tiling, ConstRows targets, const Loss& loss,
-                        double scale);
+  BatchSums train_tiles(Model& model, const Tiling& tiling, ConstRows targets,
+                        const Objective& objective);
   void reduce(Model& model, const DecoderPlan& plan, int chunks);
   // update.cpp
   std::vector<LevelShare> share_levels(const Model& model, std::int64_t rows) const;
@@ -91,10 +100,15 @@ class CpuBackend : public Backend {
   void scatter(Model& model, const Tiling& tiling);
   bool update_share(Model& model, const Adam& adam, const AdamStep& step, const LevelShare& share);
 
+  // memory.cpp
+  std::size_t used() const;
+  void require(std::size_t bytes) const;
+  float* floats(Room& room, std::int64_t count);
+
   const DecoderPlan& plan_for(const Model& model, int rows) const;
 
   const Kernels& kernels_;
-  std::size_t used_ = 0, peak_ = 0;
+  std::size_t allocated_ = 0, peak_ = 0, limit_ = 0;
   std::unordered_map<void*, std::size_t> sizes_;
   Room points_, features_, sums_;
 };

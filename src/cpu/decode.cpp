@@ -56,9 +56,27 @@ void place_points(const Bricks& bricks, std::int64_t b, int rows, float* points)
   });
 }
 
+void store(const Bricks& bricks, std::int64_t b, const float* results, const Decoded& out) {
+  const Shape box = bricks.lattice.box.shape();
+  const auto each = [&](auto put) {
+    bricks.each(b, [&](std::int64_t v, std::int64_t x, std::int64_t y, std::int64_t z) {
+      put((z * box.y + y) * box.x + x, results[v]);
+    });
+  };
+  if (out.values) each([&](std::int64_t at, float value) { out.values[at] = value; });
+  if (!out.voxels) return;
+  visit(out.dtype, [&]<class Voxel>(Voxel) {
+    auto* voxels = static_cast<Voxel*>(out.voxels);
+    each([&](std::int64_t at, float value) {
+      const double held = std::clamp(value, 0.0f, 1.0f);
+      voxels[at] = to_voxel<Voxel>(out.low + held * (out.high - out.low));
+    });
+  });
+}
+
 }  // namespace
 
-void CpuBackend::decode(const Model& model, const Lattice& lattice, float* values) {
+void CpuBackend::decode(const Model& model, const Lattice& lattice, const Decoded& out) {
   constexpr std::int64_t kGroup = 16;
   const Shape box = lattice.box.shape();
   const int rows = tile_rows(model.spec(), 1 << 16);
@@ -91,9 +109,7 @@ void CpuBackend::decode(const Model& model, const Lattice& lattice, float* value
       a.scratch = scratch;
       a.values = results;
       kernels_.forward(a);
-      bricks.each(first + i, [&](std::int64_t v, std::int64_t x, std::int64_t y, std::int64_t z) {
-        values[(z * box.y + y) * box.x + x] = results[v];
-      });
+      store(bricks, first + i, results, out);
     }
   });
 }

@@ -41,8 +41,8 @@ Tiling CpuBackend::tile(const Model& model, ConstRows points, int rows) {
   t.rows = rows;
   t.tiles = ceil_divide(points.rows, rows);
   t.width = width(model.spec().encoder);
-  t.points = points_.floats(t.tiles * 3 * rows);
-  t.features = features_.floats(t.tiles * t.width * rows);
+  t.points = floats(points_, t.tiles * 3 * rows);
+  t.features = floats(features_, t.tiles * t.width * rows);
   parallel(ceil_divide(t.tiles, kEncodeTiles), [&](std::int64_t task) {
     const std::int64_t end = std::min(t.tiles, (task + 1) * kEncodeTiles);
     for (std::int64_t i = task * kEncodeTiles; i < end; ++i) {
@@ -105,12 +105,12 @@ void CpuBackend::predict(const Model& model, ConstRows points, Rows values) {
 }
 
 BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targets,
-                                  const Loss& loss, double scale) {
+                                  const Objective& objective) {
   const DecoderPlan& plan = plan_for(model, t.rows);
   // The cut depends on the batch alone, so that sums do not depend on who adds them.
   const std::int64_t per_chunk = ceil_divide(t.tiles, std::min(kMaxChunks, t.tiles));
   const std::int64_t chunks = ceil_divide(t.tiles, per_chunk);
-  float* sums = sums_.floats(chunks * plan.sums);
+  float* sums = floats(sums_, chunks * plan.sums);
   std::vector<BatchSums> losses(static_cast<std::size_t>(chunks));
   parallel(chunks, [&](std::int64_t chunk) {
     float* scratch = scratch_floats(plan.scratch + t.rows);
@@ -121,8 +121,8 @@ BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targe
     a.parameters = model.parameters().data();
     a.scratch = scratch;
     a.skip_input = model.layout().levels.empty();
-    a.loss = static_cast<int>(loss.index());
-    a.scale = static_cast<float>(scale);
+    a.loss = static_cast<int>(objective.loss.index());
+    a.scale = static_cast<float>(objective.scale);
     a.sums = sums + chunk * plan.sums;
     a.loss_sum = &total.loss;
     a.squared_sum = &total.squared_error;

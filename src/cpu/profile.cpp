@@ -97,11 +97,14 @@ double products_flops(const ModelSpec& spec) {
   return flops;
 }
 
-Stage by_flops(const char* name, double seconds, double flops, double bytes, const Ceilings& top) {
+struct Top {
+  double flops_per_second, bytes_per_second;
+};
+
+Stage by_flops(const char* name, double seconds, double flops, double bytes, const Top& top) {
   return {name, seconds, flops, bytes, "flops", flops / seconds / top.flops_per_second};
 }
-Stage by_bandwidth(const char* name, double seconds, double flops, double bytes,
-                   const Ceilings& top) {
+Stage by_bandwidth(const char* name, double seconds, double flops, double bytes, const Top& top) {
   return {name, seconds, flops, bytes, "bandwidth", bytes / seconds / top.bytes_per_second};
 }
 
@@ -118,14 +121,16 @@ double gather_floor(const Layout& layout, std::int64_t rows) {
 
 }  // namespace
 
-Ceilings CpuBackend::measure_ceilings() {
-  return {measure_multiply_add(kernels_), measure_bandwidth()};
+std::vector<Ceiling> CpuBackend::measure_ceilings() {
+  return {{"flops", measure_multiply_add(kernels_), "flop"},
+          {"bandwidth", measure_bandwidth(), "byte"}};
 }
 
 std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, std::int64_t rows,
                                        const Loss& loss, const Adam& adam) {
   if (!model.training()) model.train();
-  const Ceilings top = measure_ceilings();
+  const Top top{measure_multiply_add(kernels_), measure_bandwidth()};
+  const Objective objective{loss, 1.0 / static_cast<double>(rows)};
   const ModelSpec& spec = model.spec();
   const Layout& layout = model.layout();
   Buffer<float> point_block(*this, 3 * rows), targets(*this, rows), values(*this, rows);
@@ -160,7 +165,7 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
   double both = 1e300;
   for (int i = 0; i < 5; ++i) {
     encode(model, t);
-    both = std::min(both, seconds_of([&] { train_tiles(model, t, wanted, loss, 1 / n); }));
+    both = std::min(both, seconds_of([&] { train_tiles(model, t, wanted, objective); }));
   }
   stages.push_back(
       by_flops("backward", std::max(both - forward_seconds, 1e-9),
@@ -176,7 +181,7 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
   for (int i = 0; i < 5; ++i) {
     const Tiling again = tile(model, read, t.rows);
     encode(model, again);
-    train_tiles(model, again, wanted, loss, 1 / n);
+    train_tiles(model, again, wanted, objective);
     scatter(model, again);
     best = std::min(best, seconds_of([&] { update(model, adam, i + 1); }));
   }

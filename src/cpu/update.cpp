@@ -101,13 +101,13 @@ void CpuBackend::scatter(Model& model, const Tiling& t) {
            [&](std::int64_t i) { scatter_share(model, t, shares[static_cast<std::size_t>(i)]); });
 }
 
-BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
-                               double scale) {
+BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets,
+                               const Objective& objective) {
   check(model.training(), "gradient() of a model without room for it");
   if (points.rows == 0) return {};
   const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
   encode(model, t);
-  const BatchSums sums = train_tiles(model, t, targets, loss, scale);
+  const BatchSums sums = train_tiles(model, t, targets, objective);
   scatter(model, t);
   return sums;
 }
@@ -167,12 +167,12 @@ bool CpuBackend::update_share(Model& model, const Adam& adam, const AdamStep& st
                                           floats, adam.skip_untouched));
 }
 
-BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets, const Loss& loss,
-                           double scale, const Adam& adam, std::int64_t step) {
+BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets,
+                           const Objective& objective, const Adam& adam, std::int64_t step) {
   check(model.training(), "step() of a model without room for it");
   const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
   encode(model, t);
-  BatchSums sums = train_tiles(model, t, targets, loss, scale);
+  BatchSums sums = train_tiles(model, t, targets, objective);
   const std::vector<LevelShare> shares = share_levels(model, t.tiles * t.rows);
   const auto levels = static_cast<std::int64_t>(shares.size());
   const Layout& layout = model.layout();

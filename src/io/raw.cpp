@@ -10,14 +10,13 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "decimal.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/io.h"
+#include "kanbench/math/voxels.h"
 #include "kanbench/parallel.h"
 
 namespace kanbench {
@@ -60,19 +59,6 @@ std::string nrrd_header(const std::string& data_file, const Shape& shape, Dtype 
          "\ndimension: 3\nsizes: " + std::to_string(shape.x) + " " + std::to_string(shape.y) + " " +
          std::to_string(shape.z) + "\n" + place +
          "\nendian: little\nencoding: raw\ndata file: " + data_file + "\n";
-}
-
-template <class T>
-T to_voxel(double value) {
-  using Limits = std::numeric_limits<T>;
-  // double(max) of a 64-bit type is one above it, so that `>=` is what keeps the cast in range;
-  // NaN falls to the lowest.
-  if (!(value > static_cast<double>(Limits::lowest()))) return Limits::lowest();
-  if (value >= static_cast<double>(Limits::max())) return Limits::max();
-  if constexpr (std::is_floating_point_v<T>) return static_cast<T>(value);
-  // From 2^53 on a double is whole.
-  if (std::abs(value) >= 0x1p53) return static_cast<T>(value);
-  return static_cast<T>(std::lrint(value));
 }
 
 }  // namespace
