@@ -29,12 +29,13 @@ function(kanbench_find_cuda found hint)
     set(${hint} "${nvcc} cannot compile here" PARENT_SCOPE)
     return()
   endif()
+  # cuBLAS is opened by name when a layer wants it; only its header must be there.
   get_filename_component(root ${nvcc} REALPATH)
   get_filename_component(root ${root} DIRECTORY)
-  find_library(KANBENCH_CUBLAS cublas HINTS ${root}/../lib64 ${root}/../lib
-    ${root}/../targets/x86_64-linux/lib ${root}/../targets/sbsa-linux/lib)
-  if(NOT KANBENCH_CUBLAS)
-    set(${hint} "cuBLAS was not found beside ${nvcc}" PARENT_SCOPE)
+  find_path(KANBENCH_CUBLAS_INCLUDE cublas_v2.h HINTS ${root}/../include
+    ${root}/../targets/x86_64-linux/include ${root}/../targets/sbsa-linux/include)
+  if(NOT KANBENCH_CUBLAS_INCLUDE)
+    set(${hint} "cublas_v2.h was not found beside ${nvcc}" PARENT_SCOPE)
     return()
   endif()
   set(${found} 1 PARENT_SCOPE)
@@ -57,8 +58,9 @@ function(kanbench_add_cuda)
     CUDA_ARCHITECTURES "${KANBENCH_CUDA_ARCHITECTURES}" POSITION_INDEPENDENT_CODE ON
     CUDA_COMPILER_LAUNCHER
       "${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_report.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
-  target_include_directories(kanbench_cuda PRIVATE include ${CMAKE_SOURCE_DIR})
+  target_include_directories(kanbench_cuda PRIVATE include ${CMAKE_SOURCE_DIR}
+    ${KANBENCH_CUBLAS_INCLUDE})
   target_compile_options(kanbench_cuda PRIVATE --expt-relaxed-constexpr -Xptxas=-v -lineinfo
     -Xcompiler=-Wall,-Wextra,-Wno-psabi $<$<BOOL:${KANBENCH_WERROR}>:-Werror=all-warnings>)
-  target_link_libraries(kanbench_cuda PRIVATE Threads::Threads INTERFACE ${KANBENCH_CUBLAS})
+  target_link_libraries(kanbench_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 endfunction()
