@@ -34,10 +34,10 @@ struct Rectifier {
   }
 };
 
-/// FastKAN's layer: up to eight Gaussians on a uniform grid one spacing apart, and SiLU of the input
-/// before the norm. exp(-(u - c)^2) = exp(-u^2) exp(2uc) exp(-c^2): with centres at half-odd places
-/// around zero, three exponentials and their powers give all eight. |u| beyond 8 changes nothing
-/// that float32 can hold, and its seventh power would overflow.
+/// FastKAN's layer: up to eight Gaussians on a uniform grid one spacing apart, and SiLU of the
+/// input before the norm. exp(-(u - c)^2) = exp(-u^2) exp(2uc) exp(-c^2): with centres at half-odd
+/// places around zero, three exponentials and their powers give all eight. |u| beyond 8 changes
+/// nothing that float32 can hold, and its seventh power would overflow.
 struct Gaussians {
   static constexpr int kSize = 9;
   static constexpr bool kNorm = true;

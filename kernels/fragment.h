@@ -71,6 +71,15 @@ struct Factor16 {
     load_matrix4(a.r, at + (lane & 15) * stride + (lane >> 4) * 8);
     return a;
   }
+  /// 16 rows by 8 columns; the other eight of the sum are zero.
+  KB_DEVICE static Left rows_single(const Element* at, int stride) {
+    Left a{};
+    std::uint32_t r[2];
+    load_matrix2(r, at + (lane_id() & 15) * stride);
+    a.r[0] = r[0];
+    a.r[1] = r[1];
+    return a;
+  }
   /// The transpose of 16 rows by 16 columns: rows to the sum.
   KB_DEVICE static Left rows_transposed(const Element* at, int stride) {
     Left a;
@@ -173,6 +182,13 @@ struct FactorTf32 {
         a.r[half][k] = to_tf32(at[(g + (k & 1) * 8) * stride + half * 8 + 2 * t + (k >> 1)]);
     return a;
   }
+  KB_DEVICE static Left rows_single(const float* at, int stride) {
+    const int g = lane_id() >> 2, t = lane_id() & 3;
+    Left a{};
+    for (int k = 0; k < 4; ++k)
+      a.r[0][k] = to_tf32(at[(g + (k & 1) * 8) * stride + 2 * t + (k >> 1)]);
+    return a;
+  }
   KB_DEVICE static Left rows_transposed(const float* at, int stride) {
     const int g = lane_id() >> 2, t = lane_id() & 3;
     Left a;
@@ -184,8 +200,7 @@ struct FactorTf32 {
   KB_DEVICE static void rows_to_sum(const float* at, int stride, Right& b) {
     const int g = lane_id() >> 2, t = lane_id() & 3;
     for (int half = 0; half < 2; ++half)
-      for (int k = 0; k < 2; ++k)
-        b.r[half][k] = to_tf32(at[(half * 8 + t + k * 4) * stride + g]);
+      for (int k = 0; k < 2; ++k) b.r[half][k] = to_tf32(at[(half * 8 + t + k * 4) * stride + g]);
   }
   KB_DEVICE static void rows_to_sum(const float* at, int stride, Right (&b)[2]) {
     rows_to_sum(at, stride, b[0]);
@@ -195,7 +210,9 @@ struct FactorTf32 {
   KB_DEVICE static void store_pair(float* at, float a, float b) {
     *reinterpret_cast<float2*>(at) = float2{a, b};
   }
-  KB_DEVICE static float2 load_pair(const float* at) { return *reinterpret_cast<const float2*>(at); }
+  KB_DEVICE static float2 load_pair(const float* at) {
+    return *reinterpret_cast<const float2*>(at);
+  }
   KB_DEVICE static float round(float x) { return x; }
 
  private:

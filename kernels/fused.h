@@ -45,10 +45,10 @@ struct FusedPlan {
   OutputActivation output = OutputActivation::none;
 
   /// Numbers an input becomes.
-  int functions() const { return kind == ExpansionKind::gaussians ? 9 : 1; }
-  std::int64_t element_bytes() const { return precision == Precision::tf32 ? 4 : 2; }
+  KB_HD int functions() const { return kind == ExpansionKind::gaussians ? 9 : 1; }
+  KB_HD std::int64_t element_bytes() const { return precision == Precision::tf32 ? 4 : 2; }
   /// A block's partial sums: of all tiles, then of each warp's vectors.
-  std::int64_t partials(int warps) const { return weights + warps * vectors; }
+  KB_HD std::int64_t partials(int warps) const { return weights + warps * vectors; }
 };
 
 /// The plan for `spec`, or none: an MLP or a FastKAN, one to eight hidden layers of up to 128 (and
@@ -65,15 +65,19 @@ struct FusedShape {
   /// Bytes from the block's start.
   int vectors = 0, weights = 0, phi = 0, dy = 0, saved = 0, statistics = 0, features = 0;
   int bytes = 0;
-  int rows() const { return warps * rows_a_warp; }
+  KB_HD int rows() const { return warps * rows_a_warp; }
 };
 
 /// What the kernels can do: decode; train on features that are there; draw, encode, train and
 /// scatter in one.
 enum class FusedMode { predict, train, train_whole };
 
+/// Rows that a warp of the mode's kernel takes at a time.
+int fused_rows_a_warp(const FusedPlan& plan, FusedMode mode);
+
 /// The largest block that fits `shared_bytes`, weights resident if they can be beside at least four
-/// warps.
+/// warps; no warps where even one does not fit. `feature_chunks` (of eight, even) is 0 where
+/// features are not made in the kernel.
 FusedShape shape_fused(const FusedPlan& plan, FusedMode mode, int feature_chunks,
                        std::int64_t shared_bytes);
 
@@ -92,19 +96,20 @@ struct FusedArguments {
   const void* weights = nullptr;
   const float* vectors = nullptr;
   std::int64_t rows = 0;
+  /// Where there are no features, the encoder whose features the kernel makes itself.
   GridInfo grid;
   const void* table = nullptr;
-  // predict
-  FusedOutput output;
-  // train
+  /// Chunked as FeatureRows are, and their gradient.
   const void* features = nullptr;
   void* dfeatures = nullptr;
   std::int64_t stride = 0;
+  // predict
+  FusedOutput output;
+  // train
   const float* targets = nullptr;
   // train_whole
   DrawArguments draw;
   float* gradient = nullptr;
-  std::uint64_t* fixed = nullptr;
   // both
   float* partials = nullptr;
   double* sums = nullptr;
@@ -112,6 +117,12 @@ struct FusedArguments {
   int loss = 0;
   float scale = 1;
 };
+
+/// Whether there is a kernel for the mode.
+bool has_fused(const FusedPlan& plan, FusedMode mode);
+
+/// Blocks that a multiprocessor holds at once.
+int fused_blocks(const FusedPlan& plan, const FusedShape& shape, FusedMode mode);
 
 /// Launches the kernel; returns how many blocks it had. `partials` and `sums` have room for
 /// plan.partials(shape.warps) floats and two doubles for each of `most_blocks`.

@@ -63,13 +63,13 @@ KB_DEVICE void forward_layer(const FusedPlan& plan, const FusedShape& shape, int
 
 /// The first layer, whose inputs are features.
 template <class F, class X, int W, int kTiles>
-KB_DEVICE void forward_features(const FusedPlan& plan, const FusedShape& shape,
-                                const void* weights, const WarpRows<F>& rows,
-                                unsigned char* shared, float (&sum)[kTiles][W / 8][4]) {
+KB_DEVICE void forward_features(const FusedPlan& plan, const FusedShape& shape, const void* weights,
+                                const WarpRows<F>& rows, unsigned char* shared,
+                                float (&sum)[kTiles][W / 8][4]) {
   using S = Shape16<F, X, W, kTiles>;
   const FusedLayer& layer = plan.layers[0];
   const X expansion = X::of(layer);
-  const RowStatistics<kTiles> none{};
+  const RowStatistics<kTiles> none = no_norm<kTiles>();
   begin_sum<W>(shape, 0, shared, sum);
   const typename F::Element* tiles = nullptr;
   for (int c = 0; c < layer.chunks; ++c) {
@@ -87,11 +87,10 @@ KB_DEVICE void forward_features(const FusedPlan& plan, const FusedShape& shape,
 /// inputs of all layers but the first stay in shared memory.
 template <class F, class X, int W, int kTiles, bool kSave>
 KB_DEVICE void forward(const FusedPlan& plan, const FusedShape& shape, const void* weights,
-                       const WarpRows<F>& rows, unsigned char* shared,
-                       float (&out)[kTiles][1][4]) {
+                       const WarpRows<F>& rows, unsigned char* shared, float (&out)[kTiles][1][4]) {
   using S = Shape16<F, X, W, kTiles>;
   float x[kTiles][W / 8][4];
-  RowStatistics<kTiles> s{};
+  RowStatistics<kTiles> s = no_norm<kTiles>();
   forward_features<F, X, W>(plan, shape, weights, rows, shared, x);
   const int last = plan.count - 1;
   for (int l = 1; l <= last; ++l) {

@@ -41,11 +41,13 @@ KB_DEVICE const Element* fetch_round(const FusedPlan& plan, const FusedShape& sh
   if (shape.resident) return here + layer.weights + first;
   const std::int64_t all =
       std::int64_t{layer.chunks} * plan.functions() * layer.out_tiles * 128 - first;
-  const int bytes = static_cast<int>(all < numbers ? all : numbers) * static_cast<int>(sizeof(Element));
+  const int bytes =
+      static_cast<int>(all < numbers ? all : numbers) * static_cast<int>(sizeof(Element));
   const auto* from = reinterpret_cast<const unsigned char*>(static_cast<const Element*>(global) +
                                                             layer.weights + first);
   __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x) * 16; i < bytes; i += static_cast<int>(blockDim.x) * 16)
+  for (int i = static_cast<int>(threadIdx.x) * 16; i < bytes;
+       i += static_cast<int>(blockDim.x) * 16)
     copy_async16(reinterpret_cast<unsigned char*>(here) + i, from + i);
   copy_async_wait();
   __syncthreads();
@@ -53,8 +55,8 @@ KB_DEVICE const Element* fetch_round(const FusedPlan& plan, const FusedShape& sh
 }
 
 /// Brings vectors, and weights where they stay, into shared memory.
-KB_DEVICE void fetch_parameters(const FusedPlan& plan, const FusedShape& shape,
-                                const void* weights, const float* vectors, unsigned char* shared) {
+KB_DEVICE void fetch_parameters(const FusedPlan& plan, const FusedShape& shape, const void* weights,
+                                const float* vectors, unsigned char* shared) {
   float* here = reinterpret_cast<float*>(shared + shape.vectors);
   for (int i = static_cast<int>(threadIdx.x); i < plan.vectors; i += static_cast<int>(blockDim.x))
     here[i] = vectors[i];
@@ -105,6 +107,20 @@ struct RowStatistics {
   float mean[kTiles][2], inverse[kTiles][2];
 };
 
+/// The statistics of rows that no norm has seen.
+template <int kTiles>
+KB_DEVICE RowStatistics<kTiles> no_norm() {
+  RowStatistics<kTiles> s;
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      s.mean[m][h] = 0;
+      s.inverse[m][h] = 1;
+    }
+  return s;
+}
+
 /// x becomes (x - mean) / deviation over its row; statistics of no norm leave it as it is.
 template <int kTiles, int kColumns>
 KB_DEVICE void normalise(bool norm, float (&x)[kTiles][kColumns][4], RowStatistics<kTiles>& s) {
@@ -152,8 +168,7 @@ KB_DEVICE Input restore(float unit, float mean, float inverse, float weight, flo
 template <class F, class X, int W, int kTiles>
 KB_DEVICE void expand(const X& expansion, const FusedShape& shape, int l, int c,
                       const Chunk<kTiles>& chunk, const RowStatistics<kTiles>& s,
-                      const unsigned char* shared,
-                      typename F::Left (&a)[kTiles][X::kSize]) {
+                      const unsigned char* shared, typename F::Left (&a)[kTiles][X::kSize]) {
   const int t = lane_id() & 3;
   const bool affine = X::kNorm && l > 0;
 #pragma unroll

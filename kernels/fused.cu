@@ -1,0 +1,189 @@
+// Launching the fused decoders, packing their weights and summing their gradients.
+
+#include <algorithm>
+
+#include "kanbench/error.h"
+#include "kernels/fused.h"
+#include "kernels/fused_kernels.h"
+
+namespace kanbench::cuda {
+namespace {
+
+FusedKernels find_kernels(const FusedPlan& plan) {
+  const bool mlp = plan.kind == ExpansionKind::rectifier;
+  switch (plan.precision) {
+    case Precision::fp16:
+      return mlp ? fused_mlp_half(plan.width) : fused_fastkan_half(plan.width);
+    case Precision::bf16:
+      return mlp ? fused_mlp_bfloat(plan.width) : fused_fastkan_bfloat(plan.width);
+    default:
+      return mlp ? fused_mlp_tf32(plan.width) : fused_fastkan_tf32(plan.width);
+  }
+}
+
+FusedKernel find_kernel(const FusedPlan& plan, FusedMode mode) {
+  const FusedKernels kernels = find_kernels(plan);
+  return mode == FusedMode::predict ? kernels.predict
+         : mode == FusedMode::train ? kernels.train
+                                    : kernels.whole;
+}
+
+}  // namespace
+
+bool has_fused(const FusedPlan& plan, FusedMode mode) { return find_kernel(plan, mode) != nullptr; }
+
+int fused_blocks(const FusedPlan& plan, const FusedShape& shape, FusedMode mode) {
+  return resident_blocks(find_kernel(plan, mode), shape.warps * 32,
+                         static_cast<std::size_t>(shape.bytes));
+}
+
+int launch_fused(const FusedPlan& plan, const FusedShape& shape, FusedMode mode,
+                 const FusedArguments& arguments, int most_blocks, cudaStream_t stream) {
+  const bool lattice = mode == FusedMode::predict && arguments.output.lattice_size.x != 0;
+  const std::int64_t tiles = lattice ? BrickGrid(arguments.output.box, shape.rows()).bricks()
+                                     : ceil_divide(arguments.rows, shape.rows());
+  if (tiles == 0) return 0;
+  const int blocks = static_cast<int>(std::min<std::int64_t>(tiles, most_blocks));
+  launch(find_kernel(plan, mode),
+         Grid{dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(shape.warps) * 32),
+              static_cast<std::size_t>(shape.bytes), stream},
+         plan, shape, arguments);
+  return blocks;
+}
+
+namespace {
+
+constexpr int kThreads = 256;
+
+// Where weight (input, function) -> output of a layer lies in the block of parameters; -1 for
+// padding.
+KB_DEVICE std::int64_t find_weight(const FusedLayer& layer, int functions, int input, int function,
+                                   int output) {
+  if (input >= layer.in || output >= layer.out) return -1;
+  const std::int64_t edge = std::int64_t{output} * layer.in + input;
+  if (functions > 1 && function == functions - 1)
+    return layer.base ? layer.at.base_weight + edge : -1;
+  return function < layer.size ? layer.at.weight + edge * layer.size + function : -1;
+}
+
+KB_DEVICE int find_layer(const FusedPlan& plan, std::int64_t i) {
+  int l = 0;
+  while (l + 1 < plan.count && i >= plan.layers[l + 1].weights) ++l;
+  return l;
+}
+
+// Where vector number `i` lies, and what it is where the layer has none.
+KB_DEVICE std::int64_t find_vector(const FusedPlan& plan, std::int64_t i, float& otherwise) {
+  const int l = static_cast<int>(i / (3 * plan.width)), place = static_cast<int>(i % plan.width);
+  const int part = static_cast<int>(i / plan.width % 3);
+  const FusedLayer& layer = plan.layers[l];
+  otherwise = part == 1 ? 1.0f : 0.0f;
+  if (part == 0) return layer.bias && place < layer.out ? layer.at.bias + place : -1;
+  if (!layer.norm || place >= layer.in) return -1;
+  return (part == 1 ? layer.at.norm_weight : layer.at.norm_bias) + place;
+}
+
+template <class Element>
+KB_DEVICE Element round_to(float x) {
+  if constexpr (std::is_same_v<Element, Half>)
+    return __float2half_rn(x);
+  else if constexpr (std::is_same_v<Element, Bfloat>)
+    return __float2bfloat16_rn(x);
+  else
+    return x;
+}
+
+template <class Element>
+KB_KERNEL(kThreads)
+pack_weights_kernel(FusedPlan plan, const float* parameters, Element* weights, float* vectors) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= plan.weights + plan.vectors) return;
+  if (i >= plan.weights) {
+    float otherwise;
+    const std::int64_t at = find_vector(plan, i - plan.weights, otherwise);
+    vectors[i - plan.weights] = at < 0 ? otherwise : parameters[at];
+    return;
+  }
+  const FusedLayer& layer = plan.layers[find_layer(plan, i)];
+  const int place = static_cast<int>(i - layer.weights), functions = plan.functions();
+  const int column = place % 8, row = place / 8 % 8, half = place / 64 % 2;
+  const int tile = place / 128 % layer.out_tiles, expanded = place / 128 / layer.out_tiles;
+  const int input = expanded / functions * 16 + half * 8 + column;
+  const std::int64_t at =
+      find_weight(layer, functions, input, expanded % functions, tile * 8 + row);
+  weights[i] = round_to<Element>(at < 0 ? 0.0f : parameters[at]);
+}
+
+// The sum of a partial sum over all blocks, and for a vector over their warps.
+KB_DEVICE float sum_partials(const float* partials, std::int64_t stride, int blocks, int warps,
+                             std::int64_t warp_stride) {
+  float sum = 0;
+  for (int b = 0; b < blocks; ++b)
+    for (int w = 0; w < warps; ++w) sum += partials[b * stride + w * warp_stride];
+  return sum;
+}
+
+KB_KERNEL(kThreads)
+reduce_partials_kernel(FusedPlan plan, int warps, int blocks, const float* partials,
+                       float* gradient, StepState* state) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= plan.weights + plan.vectors) return;
+  const std::int64_t stride = plan.partials(warps);
+  std::int64_t at;
+  if (i < plan.weights) {
+    const FusedLayer& layer = plan.layers[find_layer(plan, i)];
+    const int place = static_cast<int>(i - layer.weights), outs = layer.out_tiles * 8;
+    const int output = place % outs, tile = place / (outs * 16), functions = plan.functions();
+    at = find_weight(layer, functions, tile / functions * 16 + place / outs % 16, tile % functions,
+                     output);
+  } else {
+    float otherwise;
+    at = find_vector(plan, i - plan.weights, otherwise);
+  }
+  if (at < 0) return;
+  const bool vector = i >= plan.weights;
+  const float sum = sum_partials(partials + i, stride, blocks, vector ? warps : 1, plan.vectors);
+  if (!(fabsf(sum) <= 3.4e38f)) or_u32(&state->overflow, 1);
+  gradient[at] += sum / state->loss_scale;
+}
+
+KB_KERNEL(32)
+reduce_sums_kernel(int blocks, const double* sums, StepState* state) {
+  if (threadIdx.x >= 2) return;
+  double sum = 0;
+  for (int b = 0; b < blocks; ++b) sum += sums[2 * b + static_cast<int>(threadIdx.x)];
+  StepOutcome& outcome = state->outcomes[state->index];
+  (threadIdx.x == 0 ? outcome.loss : outcome.squared_error) = sum;
+}
+
+unsigned blocks_for(std::int64_t count) {
+  return static_cast<unsigned>(ceil_divide(count, kThreads));
+}
+
+}  // namespace
+
+void pack_fused(const FusedPlan& plan, const float* parameters, void* weights, float* vectors,
+                cudaStream_t stream) {
+  const Grid grid{dim3(blocks_for(plan.weights + plan.vectors)), dim3(kThreads), 0, stream};
+  switch (plan.precision) {
+    case Precision::fp16:
+      return launch(pack_weights_kernel<Half>, grid, plan, parameters, static_cast<Half*>(weights),
+                    vectors);
+    case Precision::bf16:
+      return launch(pack_weights_kernel<Bfloat>, grid, plan, parameters,
+                    static_cast<Bfloat*>(weights), vectors);
+    default:
+      return launch(pack_weights_kernel<float>, grid, plan, parameters,
+                    static_cast<float*>(weights), vectors);
+  }
+}
+
+void reduce_fused(const FusedPlan& plan, const FusedShape& shape, int blocks, const float* partials,
+                  const double* sums, float* gradient, StepState* state, cudaStream_t stream) {
+  launch(reduce_partials_kernel,
+         Grid{dim3(blocks_for(plan.weights + plan.vectors)), dim3(kThreads), 0, stream}, plan,
+         shape.warps, blocks, partials, gradient, state);
+  launch(reduce_sums_kernel, Grid{dim3(1), dim3(32), 0, stream}, blocks, sums, state);
+}
+
+}  // namespace kanbench::cuda
