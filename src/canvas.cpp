@@ -1,12 +1,8 @@
 #include "canvas.h"
 
-#include <png.h>
-
 #include <algorithm>
 #include <cmath>
 #include <functional>
-
-#include "kanbench/error.h"
 
 namespace kanbench {
 namespace {
@@ -150,22 +146,6 @@ void Canvas::write_upwards(double x, double y, std::string_view words, double pi
     stroke(x + inset + y0 * pitch, y - x0 * pitch, x + inset + y1 * pitch, y - x1 * pitch,
            radius_of(pitch), color);
   });
-}
-
-std::vector<std::uint8_t> Canvas::png() const {
-  static_assert(sizeof(Color) == 3);
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = static_cast<png_uint_32>(width_);
-  image.height = static_cast<png_uint_32>(height_);
-  image.format = PNG_FORMAT_RGB;
-  png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(image);
-  std::vector<std::uint8_t> file(bytes);
-  if (!png_image_write_to_memory(&image, file.data(), &bytes, 0, pixels_.data(), 0, nullptr)) {
-    throw SystemError(std::string("cannot make a PNG picture: ") + image.message);
-  }
-  file.resize(bytes);
-  return file;
 }
 
 }  // namespace kanbench

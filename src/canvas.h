@@ -34,7 +34,8 @@ class Canvas {
   /// Bottom to top, starting at (x, y), the capitals' tops to the left.
   void write_upwards(double x, double y, std::string_view words, double pitch, Color color);
 
-  /// The picture as a PNG file's bytes. Throws SystemError if libpng fails.
+  /// The picture as a PNG file's bytes. Throws SystemError if libpng fails, Error where this build
+  /// has none.
   std::vector<std::uint8_t> png() const;
 
  private:

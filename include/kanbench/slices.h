@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <vector>
 
 #include "kanbench/volume.h"
@@ -27,5 +28,11 @@ struct SlicePair {
 /// if the file cannot be written.
 void write_slices(const std::filesystem::path& path, const std::vector<SlicePair>& slices,
                   double low, double high, const std::string& title);
+
+/// Whether this build can write pictures.
+bool has_png();
+
+/// Throws Error, with what to do, unless this build can write pictures.
+void require_png();
 
 }  // namespace kanbench
