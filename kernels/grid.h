@@ -34,19 +34,18 @@ struct FeatureRows {
 void encode(const GridInfo& grid, Precision table_type, const void* table, ConstRows points,
             const FeatureRows& out, cudaStream_t stream);
 
-/// Sums that do not depend on the order of adding: whole multiples of a quantum, which is a power
-/// of two chosen by the largest number of a batch, 2^-62 of its product with the rows or a little
-/// above.
+/// Room for sums that do not depend on the order of adding: whole multiples of a quantum, a power
+/// of two chosen by the largest number of a batch so that no sum of its rows overflows 63 bits.
 struct FixedPoint {
   /// As many as the table has numbers; zero before and after each call.
   std::uint64_t* sums = nullptr;
-  /// One word of room.
+  /// One word.
   std::uint32_t* largest = nullptr;
 };
 
 /// Where a scatter goes and by what its numbers are divided.
 struct ScatterTarget {
-  /// The table's gradient.
+  /// The table's gradient and how many numbers it has.
   float* gradient = nullptr;
   std::int64_t size = 0;
   /// Where it has room, the result has the same bits for any order of threads.
@@ -56,16 +55,29 @@ struct ScatterTarget {
   const StepState* state = nullptr;
 };
 
-/// How rows are added. A device of compute capability 9 adds 8 or 16 bytes at once; before, lanes
-/// side by side take the numbers of one row, so that an instruction covers whole sectors.
-enum class RowAdds { vectors, lanes };
+/// How rows are added. A device of compute capability 9 adds up to 16 bytes at once: a row, or two
+/// rows side by side. Before, lanes side by side take the numbers of one row, so that an
+/// instruction covers whole sectors.
+enum class RowAdds { vectors, pairs, lanes };
 /// What suits compute capability `major`.x.
 RowAdds row_adds(int major);
 
-/// Adds the table's gradient to target.gradient. Levels whose rows fit `shared_bytes` of a block
-/// are summed there first, as many blocks would else meet in few rows; 0: none is.
+/// How a scatter is done.
+struct ScatterPlan {
+  RowAdds adds = RowAdds::vectors;
+  /// So many of the coarsest levels are summed in shared memory first, by so many blocks each; as
+  /// adding in vectors, in no fixed order, wherefore fixed-point sums do without it.
+  int shared_levels = 0;
+  int shared_blocks = 0;
+};
+
+/// The plan for batches of `rows` on a device of that compute capability, whose blocks may have
+/// `shared_bytes` and which has so many multiprocessors. 0 bytes: no level is summed in blocks.
+ScatterPlan plan_scatter(const GridInfo& grid, std::int64_t rows, int major,
+                         std::int64_t shared_bytes, int multiprocessors);
+
+/// Adds the table's gradient to target.gradient; nothing for the identity encoder.
 void scatter(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
-             const FeatureRows& dfeatures, RowAdds adds, std::int64_t shared_bytes,
-             cudaStream_t stream);
+             const FeatureRows& dfeatures, const ScatterPlan& plan, cudaStream_t stream);
 
 }  // namespace kanbench::cuda

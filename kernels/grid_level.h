@@ -24,6 +24,24 @@ struct GridInfo {
   KB_HD int width() const { return count ? count * features : 3; }
 };
 
+/// The cell around a point, and how far into it the point lies on each axis.
+struct Cell {
+  std::uint32_t at[3];
+  float weight[3];
+};
+
+KB_DEVICE Cell find_cell(const encoder::GridLevel& level, float x, float y, float z) {
+  const float point[3] = {x, y, z};
+  Cell cell;
+  for (int d = 0; d < 3; ++d) {
+    const float p = point[d] * level.scale + 0.5f;
+    const int whole = static_cast<int>(p);
+    cell.at[d] = static_cast<std::uint32_t>(whole);
+    cell.weight[d] = p - static_cast<float>(whole);
+  }
+  return cell;
+}
+
 /// Rows and weights of the corners around a point: GridLevel::gather(), with what the corners have
 /// in common computed once.
 struct Corners {
@@ -32,34 +50,41 @@ struct Corners {
 };
 
 KB_DEVICE Corners find_corners(const encoder::GridLevel& level, float x, float y, float z) {
-  const float point[3] = {x, y, z};
-  std::uint32_t cell[3];
-  float weight[3][2];
-  for (int d = 0; d < 3; ++d) {
-    const float p = point[d] * level.scale + 0.5f;
-    const int whole = static_cast<int>(p);
-    cell[d] = static_cast<std::uint32_t>(whole);
-    weight[d][1] = p - static_cast<float>(whole);
-    weight[d][0] = 1.0f - weight[d][1];
-  }
+  const Cell cell = find_cell(level, x, y, z);
+  const float weight[3][2] = {{1.0f - cell.weight[0], cell.weight[0]},
+                              {1.0f - cell.weight[1], cell.weight[1]},
+                              {1.0f - cell.weight[2], cell.weight[2]}};
   Corners corners;
+#pragma unroll
+  for (int c = 0; c < 8; ++c)
+    corners.weight[c] = weight[0][c & 1] * weight[1][c >> 1 & 1] * weight[2][c >> 2];
   const std::uint32_t stride_y = level.dense ? level.resolution : 2654435761u;
   const std::uint32_t stride_z = level.dense ? level.resolution * level.resolution : 805459861u;
-  const std::uint32_t at_y[2] = {cell[1] * stride_y, cell[1] * stride_y + stride_y};
-  const std::uint32_t at_z[2] = {cell[2] * stride_z, cell[2] * stride_z + stride_z};
+  const std::uint32_t at_x[2] = {cell.at[0], cell.at[0] + 1};
+  const std::uint32_t at_y[2] = {cell.at[1] * stride_y, cell.at[1] * stride_y + stride_y};
+  const std::uint32_t at_z[2] = {cell.at[2] * stride_z, cell.at[2] * stride_z + stride_z};
+  if (level.dense) {
 #pragma unroll
-  for (int c = 0; c < 8; ++c) {
-    const int i = c & 1, j = c >> 1 & 1, k = c >> 2;
-    corners.weight[c] = weight[0][i] * weight[1][j] * weight[2][k];
-    // Tables have fewer than 2^31 rows, so that 32 bits hold a dense level's row before it wraps.
-    const std::uint32_t row = cell[0] + static_cast<std::uint32_t>(i) + at_y[j] + at_z[k];
-    const std::uint32_t hash = (cell[0] + static_cast<std::uint32_t>(i)) ^ at_y[j] ^ at_z[k];
-    if (level.dense)
-      corners.row[c] = row < level.entries ? row : row - level.entries;
-    else
-      corners.row[c] = hash & (level.entries - 1);
+    for (int c = 0; c < 8; ++c) {
+      // Tables have at most 2^26 rows, so that 32 bits hold a row before it wraps.
+      const std::uint32_t row = at_x[c & 1] + (at_y[c >> 1 & 1] + at_z[c >> 2]);
+      const std::uint32_t wrapped = row - level.entries;
+      corners.row[c] = row < wrapped ? row : wrapped;
+    }
+  } else {
+#pragma unroll
+    for (int c = 0; c < 8; ++c)
+      corners.row[c] = (at_x[c & 1] ^ (at_y[c >> 1 & 1] ^ at_z[c >> 2])) & (level.entries - 1);
   }
   return corners;
+}
+
+/// Row `row` of F numbers of T.
+template <int F, class T>
+KB_DEVICE T* row_at(T* table, std::uint32_t row) {
+  // As an integer, lest the compiler add the level's offset to every row anew.
+  return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(table) +
+                              std::uint64_t{row} * (F * sizeof(T)));
 }
 
 /// Two numbers in one 32-bit word, the first in its low half.
@@ -78,41 +103,37 @@ KB_DEVICE float2 unpack_two(std::uint32_t word) {
     return unpack_bfloat(word);
 }
 
+/// Reads N words, aligned to all of them or to 16 bytes.
+template <int N>
+KB_DEVICE void load_words(const void* from, std::uint32_t (&words)[N]) {
+  if constexpr (N == 1) {
+    words[0] = load_cached(static_cast<const std::uint32_t*>(from));
+  } else if constexpr (N == 2) {
+    const uint2 v = load_cached(static_cast<const uint2*>(from));
+    words[0] = v.x, words[1] = v.y;
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+      const uint4 v = load_cached(static_cast<const uint4*>(from) + i / 4);
+      words[i] = v.x, words[i + 1] = v.y, words[i + 2] = v.z, words[i + 3] = v.w;
+    }
+  }
+}
+
 /// Reads F numbers of float, Half or Bfloat, aligned to all of them or to 16 bytes.
 template <int F, class T>
 KB_DEVICE void load_row(const T* from, float (&row)[F]) {
-  constexpr int kBytes = F * static_cast<int>(sizeof(T));
-  if constexpr (kBytes == 2) {
+  if constexpr (F == 1 && sizeof(T) == 2) {
     row[0] = unpack_two<T>(load_cached(reinterpret_cast<const std::uint16_t*>(from))).x;
-  } else if constexpr (std::is_same_v<T, float>) {
-    if constexpr (F == 1) row[0] = load_cached(from);
-    if constexpr (F == 2) {
-      const float2 v = load_cached(reinterpret_cast<const float2*>(from));
-      row[0] = v.x, row[1] = v.y;
-    }
-    if constexpr (F >= 4)
-#pragma unroll
-      for (int f = 0; f < F; f += 4) {
-        const float4 v = load_cached(reinterpret_cast<const float4*>(from + f));
-        row[f] = v.x, row[f + 1] = v.y, row[f + 2] = v.z, row[f + 3] = v.w;
-      }
   } else {
-    std::uint32_t words[F / 2];
-    if constexpr (F == 2) words[0] = load_cached(reinterpret_cast<const std::uint32_t*>(from));
-    if constexpr (F == 4) {
-      const uint2 v = load_cached(reinterpret_cast<const uint2*>(from));
-      words[0] = v.x, words[1] = v.y;
-    }
-    if constexpr (F >= 8)
+    std::uint32_t words[F * sizeof(T) / 4];
+    load_words(from, words);
 #pragma unroll
-      for (int f = 0; f < F / 2; f += 4) {
-        const uint4 v = load_cached(reinterpret_cast<const uint4*>(from + 2 * f));
-        words[f] = v.x, words[f + 1] = v.y, words[f + 2] = v.z, words[f + 3] = v.w;
-      }
-#pragma unroll
-    for (int f = 0; f < F / 2; ++f) {
-      const float2 v = unpack_two<T>(words[f]);
-      row[2 * f] = v.x, row[2 * f + 1] = v.y;
+    for (int f = 0; f < F; ++f) {
+      if constexpr (std::is_same_v<T, float>)
+        row[f] = same_bits<float>(words[f]);
+      else
+        row[f] = f % 2 ? unpack_two<T>(words[f / 2]).y : unpack_two<T>(words[f / 2]).x;
     }
   }
 }
@@ -127,7 +148,7 @@ KB_DEVICE void encode_level(const encoder::GridLevel& level, const T* table, flo
 #pragma unroll
   for (int c = 0; c < 8; ++c) {
     float row[F];
-    load_row(table + std::int64_t{corners.row[c]} * F, row);
+    load_row(row_at<F>(table, corners.row[c]), row);
 #pragma unroll
     for (int f = 0; f < F; ++f) out[f] += corners.weight[c] * row[f];
   }
@@ -151,8 +172,31 @@ KB_DEVICE void scatter_level(const encoder::GridLevel& level, float* gradient, f
                              float z, const float (&d)[F]) {
   const Corners corners = find_corners(level, x, y, z);
 #pragma unroll
-  for (int c = 0; c < 8; ++c)
-    add_row(gradient + std::int64_t{corners.row[c]} * F, corners.weight[c], d);
+  for (int c = 0; c < 8; ++c) add_row(row_at<F>(gradient, corners.row[c]), corners.weight[c], d);
+}
+
+/// As scatter_level(), but where the rows of two corners side by side are an aligned pair, as half
+/// of all are, they are added at once.
+template <int F>
+KB_DEVICE void scatter_level_pairs(const encoder::GridLevel& level, float* gradient, float x,
+                                   float y, float z, const float (&d)[F]) {
+  const Corners corners = find_corners(level, x, y, z);
+#pragma unroll
+  for (int c = 0; c < 8; c += 2) {
+    const std::uint32_t first = corners.row[c], second = corners.row[c + 1];
+    if ((first ^ second) == 1) {
+      const bool swapped = first & 1;
+      const float here = corners.weight[c], beside = corners.weight[c + 1];
+      const float low = swapped ? beside : here, high = swapped ? here : beside;
+      float both[2 * F];
+#pragma unroll
+      for (int f = 0; f < F; ++f) both[f] = low * d[f], both[F + f] = high * d[f];
+      add_row(row_at<F>(gradient, swapped ? second : first), 1.0f, both);
+    } else {
+      add_row(row_at<F>(gradient, first), corners.weight[c], d);
+      add_row(row_at<F>(gradient, second), corners.weight[c + 1], d);
+    }
+  }
 }
 
 }  // namespace kanbench::cuda

@@ -1,0 +1,299 @@
+// The table's gradient of a batch, level after level.
+
+#include <algorithm>
+#include <bit>
+
+#include "kernels/grid.h"
+#include "kernels/grid_rows.h"
+
+namespace kanbench::cuda {
+
+constexpr int kSharedThreads = 1024;
+
+/// What a row's gradient is multiplied by.
+struct Factor {
+  float factor;
+  const StepState* state;
+  KB_DEVICE float get() const {
+    if (!state) return factor;
+    // A power of two's reciprocal has the opposite exponent.
+    return factor * same_bits<float>(0x7f000000u - same_bits<std::uint32_t>(state->loss_scale));
+  }
+};
+
+/// A row's gradient of F features from number `first` on, times `factor`.
+template <int F, class In>
+KB_DEVICE void load_gradient(const In& dfeatures, int first, std::int64_t row, float factor,
+                             float (&d)[F]) {
+  if constexpr (In::chunked) {
+    constexpr int kPart = F < 8 ? F : 8;
+#pragma unroll
+    for (int f = 0; f < F; f += kPart) {
+      float part[kPart];
+      load_row(dfeatures.at(first + f, row), part);
+#pragma unroll
+      for (int i = 0; i < kPart; ++i) d[f + i] = part[i];
+    }
+  } else {
+#pragma unroll
+    for (int f = 0; f < F; ++f) d[f] = dfeatures.get(first + f, row);
+  }
+#pragma unroll
+  for (int f = 0; f < F; ++f) d[f] *= factor;
+}
+
+/// A thread a row and level, in vectors.
+template <int F, bool kPairs, class In>
+KB_KERNEL(kGridThreads)
+scatter_kernel(GridInfo grid, int first_level, float* gradient, Factor factor, ConstRows points,
+               In dfeatures) {
+  const std::int64_t row = batch_row();
+  if (row >= points.rows) return;
+  const int l = first_level + static_cast<int>(blockIdx.y);
+  const LevelAt& at = grid.levels[l];
+  const Point p = load_point(points, row);
+  float d[F];
+  load_gradient(dfeatures, l * F, row, factor.get(), d);
+  if constexpr (kPairs)
+    scatter_level_pairs(at.level, gradient + at.offset, p.x, p.y, p.z, d);
+  else
+    scatter_level(at.level, gradient + at.offset, p.x, p.y, p.z, d);
+}
+
+/// As many lanes side by side as a row has numbers, at most eight, a row and level.
+template <int F, class In>
+KB_KERNEL(kGridThreads)
+scatter_lanes_kernel(GridInfo grid, int first_level, float* gradient, Factor factor,
+                     ConstRows points, In dfeatures) {
+  constexpr int kLanes = F < 8 ? F : 8;
+  const std::int64_t row = batch_row() / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  if (row >= points.rows) return;
+  const int l = first_level + static_cast<int>(blockIdx.y);
+  const LevelAt& at = grid.levels[l];
+  const Point p = load_point(points, row);
+  const Corners corners = find_corners(at.level, p.x, p.y, p.z);
+  const float scale = factor.get();
+  float* const base = gradient + at.offset + lane;
+#pragma unroll
+  for (int f = 0; f < F; f += kLanes) {
+    const float d = dfeatures.get(l * F + f + lane, row) * scale;
+#pragma unroll
+    for (int c = 0; c < 8; ++c) add1(row_at<F>(base + f, corners.row[c]), corners.weight[c] * d);
+  }
+}
+
+/// One level, summed in shared memory by each block over its share of the rows.
+template <class In>
+KB_KERNEL(kSharedThreads)
+scatter_shared_kernel(LevelAt at, int level, int features, float* gradient, Factor factor,
+                      ConstRows points, In dfeatures) {
+  KB_SHARED(float, sums);
+  const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  const int size = static_cast<int>(at.level.entries) * features;
+  for (int i = thread; i < size; i += threads) sums[i] = 0;
+  __syncthreads();
+  const float scale = factor.get();
+  const std::int64_t step = std::int64_t{gridDim.x} * threads;
+  for (std::int64_t row = std::int64_t{blockIdx.x} * threads + thread; row < points.rows;
+       row += step) {
+    const Point p = load_point(points, row);
+    const Corners corners = find_corners(at.level, p.x, p.y, p.z);
+    for (int f = 0; f < features; ++f) {
+      const float d = dfeatures.get(level * features + f, row) * scale;
+#pragma unroll
+      for (int c = 0; c < 8; ++c)
+        atomicAdd(sums + static_cast<int>(corners.row[c]) * features + f, corners.weight[c] * d);
+    }
+  }
+  __syncthreads();
+  // Levels have a multiple of eight entries.
+  for (int i = 4 * thread; i < size; i += 4 * threads)
+    add4(gradient + at.offset + i, *reinterpret_cast<const float4*>(sums + i));
+}
+
+/// The power of two that brings the largest of `rows_bits`-bit many numbers' sums to 62 bits.
+KB_DEVICE int fixed_exponent(std::uint32_t largest, int rows_bits) {
+  const int above = static_cast<int>(largest >> 23) - 126;
+  const int exponent = 62 - rows_bits - above;
+  return exponent < 127 ? exponent : 127;
+}
+constexpr std::uint32_t kInfinity = 0x7f800000u;
+
+/// Any number of features; in fixed point where there are such sums.
+template <class In>
+KB_KERNEL(kGridThreads)
+scatter_any_kernel(GridInfo grid, float* gradient, FixedPoint fixed, int rows_bits, Factor factor,
+                   ConstRows points, In dfeatures) {
+  const std::int64_t row = batch_row();
+  if (row >= points.rows) return;
+  const int l = static_cast<int>(blockIdx.y);
+  const LevelAt& at = grid.levels[l];
+  const Point p = load_point(points, row);
+  float scale;
+  if (fixed.sums) {
+    if (*fixed.largest >= kInfinity) return;
+    scale = ldexpf(1.0f, fixed_exponent(*fixed.largest, rows_bits));
+  } else {
+    scale = factor.get();
+  }
+  const Corners corners = find_corners(at.level, p.x, p.y, p.z);
+  for (int f = 0; f < grid.features; ++f) {
+    const float d = dfeatures.get(l * grid.features + f, row) * scale;
+#pragma unroll
+    for (int c = 0; c < 8; ++c) {
+      const std::int64_t i = at.offset + std::int64_t{corners.row[c]} * grid.features + f;
+      const float part = corners.weight[c] * d;
+      if (fixed.sums)
+        add_u64(reinterpret_cast<unsigned long long*>(fixed.sums + i),
+                static_cast<unsigned long long>(static_cast<long long>(part)));
+      else
+        add1(gradient + i, part);
+    }
+  }
+}
+
+/// The largest magnitude among a batch's numbers, as a float's bits; a NaN's are above infinity's.
+template <class In>
+KB_KERNEL(kGridThreads)
+find_largest_kernel(std::int64_t rows, int width, In dfeatures, std::uint32_t* largest) {
+  const std::int64_t row = batch_row();
+  std::uint32_t most = 0;
+  if (row < rows)
+    for (int j = 0; j < width; ++j) {
+      const std::uint32_t bits = same_bits<std::uint32_t>(dfeatures.get(j, row)) & 0x7fffffffu;
+      most = bits > most ? bits : most;
+    }
+  for (int mask = 16; mask > 0; mask >>= 1) {
+    const std::uint32_t other = shuffle_xor(most, mask);
+    most = other > most ? other : most;
+  }
+  if (lane_id() == 0 && most > 0) max_u32(largest, most);
+}
+
+/// Moves fixed-point sums to the gradient, all NaN where the batch had one that was not finite.
+KB_KERNEL(kGridThreads)
+add_fixed_kernel(FixedPoint fixed, int rows_bits, std::int64_t size, Factor factor,
+                 float* gradient) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kGridThreads + threadIdx.x;
+  if (i >= size) return;
+  if (*fixed.largest >= kInfinity) {
+    gradient[i] = same_bits<float>(0x7fc00000u);
+    return;
+  }
+  const auto sum = static_cast<long long>(fixed.sums[i]);
+  if (sum == 0) return;
+  const double unit = ldexp(1.0, -fixed_exponent(*fixed.largest, rows_bits));
+  gradient[i] += static_cast<float>(static_cast<double>(sum) * unit * factor.get());
+  fixed.sums[i] = 0;
+}
+
+namespace {
+
+std::size_t level_bytes(const GridInfo& grid, int l) {
+  return std::size_t{grid.levels[l].level.entries} * static_cast<unsigned>(grid.features) *
+         sizeof(float);
+}
+
+template <class In>
+void scatter_any(const GridInfo& grid, const ScatterTarget& target, ConstRows points, In dfeatures,
+                 cudaStream_t stream) {
+  const Factor factor{target.factor, target.state};
+  const int rows_bits = std::bit_width(static_cast<std::uint64_t>(points.rows));
+  const FixedPoint& fixed = target.fixed;
+  if (fixed.sums) {
+    checked(cudaMemsetAsync(fixed.largest, 0, sizeof *fixed.largest, stream));
+    launch(find_largest_kernel<In>, shape_grid(points.rows, 1, stream), points.rows, grid.width(),
+           dfeatures, fixed.largest);
+  }
+  launch(scatter_any_kernel<In>, shape_grid(points.rows, grid.count, stream), grid, target.gradient,
+         fixed, rows_bits, factor, points, dfeatures);
+  if (fixed.sums)
+    launch(add_fixed_kernel, shape_grid(target.size, 1, stream), fixed, rows_bits, target.size,
+           factor, target.gradient);
+}
+
+template <class In>
+void scatter_shared(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
+                    In dfeatures, const ScatterPlan& plan, cudaStream_t stream) {
+  for (int l = 0; l < plan.shared_levels; ++l) {
+    const LevelAt& at = grid.levels[l];
+    const std::int64_t threads = std::min<std::int64_t>(kSharedThreads, round_up(points.rows, 32));
+    const Grid shape{dim3(static_cast<unsigned>(plan.shared_blocks)),
+                     dim3(static_cast<unsigned>(threads)), level_bytes(grid, l), stream};
+    launch(scatter_shared_kernel<In>, shape, at, l, grid.features, target.gradient,
+           Factor{target.factor, target.state}, points, dfeatures);
+  }
+}
+
+template <int F, class In>
+void scatter_features(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
+                      In dfeatures, const ScatterPlan& plan, cudaStream_t stream) {
+  scatter_shared(grid, target, points, dfeatures, plan, stream);
+  const int first = plan.shared_levels, levels = grid.count - first;
+  if (levels == 0) return;
+  constexpr int kLanes = F < 8 ? F : 8;
+  const bool lanes = plan.adds == RowAdds::lanes && F > 1;
+  const auto kernel = lanes                         ? scatter_lanes_kernel<F, In>
+                      : plan.adds == RowAdds::pairs ? scatter_kernel<F, F <= 2, In>
+                                                    : scatter_kernel<F, false, In>;
+  launch(kernel, shape_grid(points.rows * (lanes ? kLanes : 1), levels, stream), grid, first,
+         target.gradient, Factor{target.factor, target.state}, points, dfeatures);
+}
+
+template <class In>
+void scatter_rows(const GridInfo& grid, const ScatterTarget& target, ConstRows points, In dfeatures,
+                  const ScatterPlan& plan, cudaStream_t stream) {
+  switch (target.fixed.sums ? 0 : grid.features) {
+    case 1:
+      return scatter_features<1>(grid, target, points, dfeatures, plan, stream);
+    case 2:
+      return scatter_features<2>(grid, target, points, dfeatures, plan, stream);
+    case 4:
+      return scatter_features<4>(grid, target, points, dfeatures, plan, stream);
+    case 8:
+      return scatter_features<8>(grid, target, points, dfeatures, plan, stream);
+    case 16:
+      return scatter_features<16>(grid, target, points, dfeatures, plan, stream);
+    default:
+      return scatter_any(grid, target, points, dfeatures, stream);
+  }
+}
+
+}  // namespace
+
+RowAdds row_adds(int major) { return major < 9 ? RowAdds::lanes : RowAdds::vectors; }
+
+ScatterPlan plan_scatter(const GridInfo& grid, std::int64_t rows, int major,
+                         std::int64_t shared_bytes, int multiprocessors) {
+  ScatterPlan plan;
+  plan.adds = row_adds(major);
+  plan.shared_blocks = multiprocessors;
+  // A block adds each entry of its own once: worth it where the rows add to them more than twice.
+  while (plan.shared_levels < grid.count) {
+    const int l = plan.shared_levels;
+    const std::int64_t entries = grid.levels[l].level.entries;
+    if (static_cast<std::int64_t>(level_bytes(grid, l)) > shared_bytes || entries % 8 != 0 ||
+        8 * rows < 2 * multiprocessors * entries)
+      break;
+    ++plan.shared_levels;
+  }
+  return plan;
+}
+
+void scatter(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
+             const FeatureRows& dfeatures, const ScatterPlan& plan, cudaStream_t stream) {
+  if (points.rows == 0 || grid.count == 0) return;
+  if (!dfeatures.chunked) {
+    const auto* data = static_cast<const float*>(dfeatures.data);
+    scatter_rows(grid, target, points, RowsAt<const float, false>{data, dfeatures.stride}, plan,
+                 stream);
+    return;
+  }
+  visit_element(dfeatures.element, [&]<class E>(E) {
+    const auto* data = static_cast<const E*>(dfeatures.data);
+    scatter_rows(grid, target, points, RowsAt<const E, true>{data, dfeatures.stride}, plan, stream);
+  });
+}
+
+}  // namespace kanbench::cuda

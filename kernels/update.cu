@@ -1,0 +1,94 @@
+// Adam over the block of parameters, four at a time, and passes beside it.
+
+#include "kernels/device.h"
+#include "kernels/update.h"
+
+namespace kanbench::cuda {
+
+namespace {
+constexpr int kThreads = 256;
+}
+
+/// adam_update() with the device's own square root and reciprocal, each good to 2^-22: the change
+/// of `w` differs from it by less than one part in a million.
+KB_DEVICE void update_one(const AdamStep& s, float g, float& w, float& m, float& v) {
+  m = s.beta1 * m + (1 - s.beta1) * g;
+  v = s.beta2 * v + (1 - s.beta2) * g * g;
+  w -= s.rate * m * reciprocal_approx(sqrt_approx(v) * s.root + s.epsilon);
+}
+
+KB_DEVICE void store_copy(void* copy, Precision type, std::int64_t i, const float4& w) {
+  const uint2 words = type == Precision::fp16 ? uint2{pack_half(w.x, w.y), pack_half(w.z, w.w)}
+                                              : uint2{pack_bfloat(w.x, w.y), pack_bfloat(w.z, w.w)};
+  static_cast<uint2*>(copy)[i] = words;
+}
+
+/// False also for NaN.
+KB_DEVICE bool finite(const float4& v) { return v.x * 0 + v.y * 0 + v.z * 0 + v.w * 0 == 0; }
+
+KB_KERNEL(kThreads) update_kernel(UpdateArguments a) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (4 * i >= a.size) return;
+  auto* const gradient = reinterpret_cast<float4*>(a.gradient) + i;
+  const float4 g = *gradient;
+  const bool encoder = 4 * i < a.decoder_begin, skip = encoder && a.skip_untouched;
+  const bool zero = g.x == 0 && g.y == 0 && g.z == 0 && g.w == 0;
+  if (zero && skip) return;
+  const bool left_out = a.state && (a.state->overflow || a.state->broken);
+  if (!zero) *gradient = float4{0, 0, 0, 0};
+  if (left_out) return;
+  if (a.not_finite && !finite(g)) or_u32(a.not_finite, 1);
+  const StepNumbers* const step = a.state ? a.state->steps + a.state->index : nullptr;
+  const AdamStep s = encoder ? step ? step->encoder : a.encoder : step ? step->decoder : a.decoder;
+  auto* const first = reinterpret_cast<float4*>(a.first_moment) + i;
+  auto* const second = reinterpret_cast<float4*>(a.second_moment) + i;
+  auto* const parameters = reinterpret_cast<float4*>(a.parameters) + i;
+  float4 w = *parameters, m = *first, v = *second;
+  if (!skip || g.x != 0) update_one(s, g.x, w.x, m.x, v.x);
+  if (!skip || g.y != 0) update_one(s, g.y, w.y, m.y, v.y);
+  if (!skip || g.z != 0) update_one(s, g.z, w.z, m.z, v.z);
+  if (!skip || g.w != 0) update_one(s, g.w, w.w, m.w, v.w);
+  *parameters = w;
+  *first = m;
+  *second = v;
+  if (a.copy && encoder) store_copy(a.copy, a.copy_type, i, w);
+}
+
+KB_KERNEL(kThreads)
+copy_table_kernel(const float* parameters, std::int64_t count, Precision type, void* copy) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (4 * i < count) store_copy(copy, type, i, reinterpret_cast<const float4*>(parameters)[i]);
+}
+
+KB_KERNEL(kThreads)
+check_finite_kernel(const float* numbers, std::int64_t count, unsigned* not_finite) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (4 * i < count && !finite(reinterpret_cast<const float4*>(numbers)[i])) or_u32(not_finite, 1);
+}
+
+namespace {
+
+/// A thread for each four of `count` numbers.
+Grid shape_fours(std::int64_t count, cudaStream_t stream) {
+  return {dim3(static_cast<unsigned>(ceil_divide(count, 4 * kThreads))), dim3(kThreads), 0, stream};
+}
+
+}  // namespace
+
+void update(const UpdateArguments& arguments, cudaStream_t stream) {
+  if (arguments.size > 0) launch(update_kernel, shape_fours(arguments.size, stream), arguments);
+}
+
+void copy_table(const float* parameters, std::int64_t count, Precision type, void* copy,
+                cudaStream_t stream) {
+  if (count > 0)
+    launch(copy_table_kernel, shape_fours(count, stream), parameters, count, type, copy);
+}
+
+void check_finite(const float* numbers, std::int64_t count, unsigned* not_finite,
+                  cudaStream_t stream) {
+  if (count > 0)
+    launch(check_finite_kernel, shape_fours(count, stream), numbers, count, not_finite);
+}
+
+}  // namespace kanbench::cuda
