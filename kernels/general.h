@@ -8,6 +8,7 @@
 
 #include "kanbench/backend.h"
 #include "kanbench/model.h"
+#include "kernels/expand.h"
 #include "kernels/gemm.h"
 #include "kernels/runtime.h"
 
@@ -16,17 +17,17 @@ namespace kanbench::cuda {
 /// A decoder's working memory and its passes. A batch is taken in pieces of rows whose working
 /// memory stays under a budget, so that memory does not grow with the batch. All sums are taken in
 /// an order fixed by the number of rows. Calls may be recorded into a graph once a call with as
-/// many rows has been made.
+/// many rows has been made; recordings stay valid as long as the object lives.
 class GeneralDecoder {
  public:
   /// Bytes that the working memory of one piece may take.
   static constexpr std::size_t kBudget = std::size_t{64} << 20;
 
-  /// `precision` is fp32 or tf32.
+  /// `precision` is fp32 or tf32. A piece has at least 32 rows, whatever the budget.
   GeneralDecoder(const ModelSpec& spec, const Layout& layout, Precision precision,
                  GemmChoice choice = GemmChoice::automatic, std::size_t budget = kBudget);
 
-  /// Working memory of a row of a piece; a batch takes at most `budget` in all.
+  /// Working memory of a row of a piece; a batch takes at most about `budget` in all.
   std::size_t bytes_per_row() const;
 
   /// The model's values, after the output activation. `parameters` is the model's whole block;
@@ -34,31 +35,30 @@ class GeneralDecoder {
   void predict(const float* parameters, ConstRows features, Rows values, cudaStream_t stream);
 
   /// Adds the objective's scale times the gradient of the rows' summed loss to the decoder's part
-  /// of `gradient`, writes the gradient of the features, and sets sums[0] to the summed loss and
-  /// sums[1] to the summed squared error, both in the device's memory.
+  /// of `gradient`, writes the gradient of the features (unless dfeatures.data is null), and sets
+  /// sums[0] to the summed loss and sums[1] to the summed squared error, both on the device.
   void train(const float* parameters, float* gradient, ConstRows features, ConstRows targets,
              const Objective& objective, Rows dfeatures, double* sums, cudaStream_t stream);
 
  private:
-  /// Where a piece's numbers lie in the working memory, each [width][piece rows].
   struct Room;
-  /// One layer's input and output in a piece.
-  struct Pass;
 
+  bool is_linear(std::size_t layer) const;
   Room arrange(std::int64_t rows);
-  std::int64_t piece_rows(std::int64_t rows) const;
-  Pass pass(const Room& room, std::size_t layer, ConstRows features) const;
-  void forward(const float* parameters, ConstRows features, const Room& room, cudaStream_t stream);
-  void backward(const float* parameters, float* gradient, ConstRows features, Rows dfeatures,
-                const Room& room, cudaStream_t stream);
+  LayerRows open(const Room& room, std::size_t layer, ConstRows features) const;
+  void run_layer(const float* parameters, std::size_t layer, const LayerRows& rows, Rows out,
+                 cudaStream_t stream);
+  void run_layer_back(const float* parameters, float* gradient, std::size_t layer,
+                      const LayerRows& rows, ConstRows dout, Rows dinput, cudaStream_t stream);
 
   std::vector<Layer> layers_;
   std::vector<LayerOffsets> offsets_;
   OutputActivation output_;
-  std::size_t budget_;
+  std::int64_t floats_per_row_ = 0, phi_width_ = 0, base_width_ = 0, widest_ = 0, piece_ = 0;
   Gemm gemm_;
-  DeviceArray<float> room_;
-  DeviceArray<double> partial_sums_;
+  // The last is in use; recorded graphs may still hold those before it.
+  std::vector<DeviceArray<float>> rooms_;
+  DeviceArray<double> partials_;
 };
 
 }  // namespace kanbench::cuda

@@ -1,0 +1,91 @@
+// The decoder's last number: its activation, the loss, and the gradient that starts the way back.
+
+#include <algorithm>
+#include <variant>
+
+#include "kanbench/math/dual.h"
+#include "kernels/device.h"
+#include "kernels/expand.h"
+
+namespace kanbench::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+KB_DEVICE float activated(OutputActivation activation, float y) {
+  if (activation == OutputActivation::sigmoid) return sigmoid(y);
+  return activation == OutputActivation::relu ? max0(y) : y;
+}
+// The activation's slope where its value is `value`.
+KB_DEVICE float activation_slope(OutputActivation activation, float value) {
+  if (activation == OutputActivation::sigmoid) return value * (1 - value);
+  return activation == OutputActivation::relu ? step0(value) : 1;
+}
+
+KB_KERNEL(kThreads)
+activate_kernel(OutputActivation activation, Rows values) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (row < values.rows) values.data[row] = activated(activation, values.data[row]);
+}
+
+// Block b writes its sums to partials[2 b] and partials[2 b + 1].
+template <class Loss>
+KB_KERNEL(kThreads)
+differentiate_loss_kernel(Loss loss, OutputActivation activation, float scale, Rows values,
+                          const float* targets, double* partials) {
+  KB_SHARED(double, room);
+  double total = 0, squares = 0;
+  for (std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; row < values.rows;
+       row += std::int64_t{gridDim.x} * blockDim.x) {
+    const float value = activated(activation, values.data[row]), target = targets[row];
+    const double error = static_cast<double>(value) - static_cast<double>(target);
+    total += static_cast<double>(loss.value(value, target));
+    squares += error * error;
+    values.data[row] = scale * loss.slope(value, target) * activation_slope(activation, value);
+  }
+  total = block_sum(total, room);
+  squares = block_sum(squares, room);
+  if (threadIdx.x == 0) {
+    partials[2 * blockIdx.x] = total;
+    partials[2 * blockIdx.x + 1] = squares;
+  }
+}
+
+KB_KERNEL(kThreads)
+add_partials_kernel(const double* partials, int count, bool first, double* sums) {
+  KB_SHARED(double, room);
+  for (int which = 0; which < 2; ++which) {
+    double sum = 0;
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x))
+      sum += partials[2 * i + which];
+    sum = block_sum(sum, room);
+    if (threadIdx.x == 0) sums[which] = first ? sum : sums[which] + sum;
+  }
+}
+
+}  // namespace
+
+void activate(OutputActivation activation, Rows values, cudaStream_t stream) {
+  if (activation == OutputActivation::none || values.rows == 0) return;
+  const auto blocks = static_cast<unsigned>(ceil_divide(values.rows, kThreads));
+  launch(activate_kernel, Grid{dim3(blocks), dim3(kThreads), 0, stream}, activation, values);
+}
+
+void differentiate_loss(OutputActivation activation, const Objective& objective, Rows values,
+                        ConstRows targets, bool first, double* partials, double* sums,
+                        cudaStream_t stream) {
+  const std::int64_t blocks = std::min(ceil_divide(values.rows, kThreads), kLossPartials / 2);
+  const std::size_t room = 32 * sizeof(double);
+  if (blocks)
+    std::visit(
+        [&]<class Loss>(const Loss& loss) {
+          launch(differentiate_loss_kernel<Loss>,
+                 Grid{dim3(static_cast<unsigned>(blocks)), dim3(kThreads), room, stream}, loss,
+                 activation, static_cast<float>(objective.scale), values, targets.data, partials);
+        },
+        objective.loss);
+  launch(add_partials_kernel, Grid{dim3(1), dim3(kThreads), room, stream},
+         static_cast<const double*>(partials), static_cast<int>(blocks), first, sums);
+}
+
+}  // namespace kanbench::cuda
