@@ -129,7 +129,7 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, const std::functi
 #define blockIdx (emulator::current->block->index)
 #define blockDim (emulator::current->block->size)
 #define gridDim (emulator::current->block->grid)
-#define warpSize 32
+inline constexpr int warpSize = 32;
 
 inline void __syncthreads() { emulator::barrier(); }
 inline int __syncthreads_or(int vote) { return emulator::barrier_or(vote != 0); }
