@@ -147,15 +147,6 @@ reduce_partials_kernel(FusedPlan plan, int warps, int blocks, const float* parti
   gradient[at] += sum / state->loss_scale;
 }
 
-KB_KERNEL(32)
-reduce_sums_kernel(int blocks, const double* sums, StepState* state) {
-  if (threadIdx.x >= 2) return;
-  double sum = 0;
-  for (int b = 0; b < blocks; ++b) sum += sums[2 * b + static_cast<int>(threadIdx.x)];
-  StepOutcome& outcome = state->outcomes[state->index];
-  (threadIdx.x == 0 ? outcome.loss : outcome.squared_error) = sum;
-}
-
 unsigned blocks_for(std::int64_t count) {
   return static_cast<unsigned>(ceil_divide(count, kThreads));
 }
@@ -179,11 +170,10 @@ void pack_fused(const FusedPlan& plan, const float* parameters, void* weights, f
 }
 
 void reduce_fused(const FusedPlan& plan, const FusedShape& shape, int blocks, const float* partials,
-                  const double* sums, float* gradient, StepState* state, cudaStream_t stream) {
+                  float* gradient, StepState* state, cudaStream_t stream) {
   launch(reduce_partials_kernel,
          Grid{dim3(blocks_for(plan.weights + plan.vectors)), dim3(kThreads), 0, stream}, plan,
          shape.warps, blocks, partials, gradient, state);
-  launch(reduce_sums_kernel, Grid{dim3(1), dim3(32), 0, stream}, blocks, sums, state);
 }
 
 }  // namespace kanbench::cuda

@@ -133,10 +133,9 @@ int launch_fused(const FusedPlan& plan, const FusedShape& shape, FusedMode mode,
 void pack_fused(const FusedPlan& plan, const float* parameters, void* weights, float* vectors,
                 cudaStream_t stream);
 
-/// Adds the blocks' partial sums, in order and divided by the loss scale, to the gradient, and
-/// stores the sums of losses and of squared errors, likewise summed, in outcome. Flags in `state`
-/// what is not finite.
+/// Adds the blocks' partial sums, in order and divided by the loss scale, to the gradient. Flags in
+/// `state` one that is not finite.
 void reduce_fused(const FusedPlan& plan, const FusedShape& shape, int blocks, const float* partials,
-                  const double* sums, float* gradient, StepState* state, cudaStream_t stream);
+                  float* gradient, StepState* state, cudaStream_t stream);
 
 }  // namespace kanbench::cuda

@@ -14,10 +14,20 @@
 namespace kanbench::cuda {
 
 /// Throws SystemError, saying where and what, unless `status` is success.
-void checked(cudaError_t status,
-             std::source_location where = std::source_location::current());
+void checked(cudaError_t status, std::source_location where = std::source_location::current());
 
-/// `count` numbers in the device's memory, not cleared, grown when asked for more.
+/// Bytes taken of the devices' memory by this process; `limit` is the most, 0 for all there is.
+struct MemoryUse {
+  std::size_t used = 0, peak = 0, limit = 0;
+};
+MemoryUse& memory_use();
+
+/// Takes `bytes` of the current device's memory, not cleared; throws SystemError, saying how much
+/// is free, where they are not to be had.
+void* take_memory(std::size_t bytes);
+void give_memory(void* memory, std::size_t bytes) noexcept;
+
+/// Numbers in the device's memory, not cleared.
 template <class T>
 class DeviceArray {
  public:
@@ -29,21 +39,21 @@ class DeviceArray {
     std::swap(size_, other.size_);
     return *this;
   }
-  ~DeviceArray() {
-    if (data_) cudaFree(data_);
-  }
+  ~DeviceArray() { clear(); }
 
   /// Room for `count`; what was there is lost where it grows.
   T* reserve(std::int64_t count) {
     if (count > size_) {
-      if (data_) cudaFree(std::exchange(data_, nullptr));
-      size_ = 0;
-      void* memory = nullptr;
-      checked(cudaMalloc(&memory, static_cast<std::size_t>(count) * sizeof(T)));
-      data_ = static_cast<T*>(memory);
+      clear();
+      data_ = static_cast<T*>(take_memory(static_cast<std::size_t>(count) * sizeof(T)));
       size_ = count;
     }
     return data_;
+  }
+  void clear() {
+    if (data_) give_memory(data_, bytes());
+    data_ = nullptr;
+    size_ = 0;
   }
   T* data() const { return data_; }
   std::int64_t size() const { return size_; }
@@ -52,6 +62,27 @@ class DeviceArray {
  private:
   T* data_ = nullptr;
   std::int64_t size_ = 0;
+};
+
+/// A moment in a stream.
+class Event {
+ public:
+  Event() { checked(cudaEventCreate(&event_)); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  ~Event() { cudaEventDestroy(event_); }
+
+  void record(cudaStream_t stream) { checked(cudaEventRecord(event_, stream)); }
+  /// Waits until both have passed.
+  double seconds_since(const Event& begin) const {
+    checked(cudaEventSynchronize(event_));
+    float milliseconds = 0;
+    checked(cudaEventElapsedTime(&milliseconds, begin.event_, event_));
+    return static_cast<double>(milliseconds) * 1e-3;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
 };
 
 inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }

@@ -2,6 +2,8 @@
 // What changes from step to step, in the device's memory, so that one recorded graph serves all
 // steps: it reads here, and its last kernel moves on to the next step.
 
+#include <cuda_runtime.h>
+
 #include <cstdint>
 
 #include "kanbench/math/optimizer.h"
@@ -38,5 +40,16 @@ struct StepState {
   unsigned overflow = 0;
   unsigned broken = 0;
 };
+
+/// Makes the first of the numbers that were uploaded the step under way.
+void begin_steps(StepState* state, cudaStream_t stream);
+
+/// Sums the blocks' losses and squared errors, pairs in `sums`, in order into the step's outcome; a
+/// loss that is not finite breaks the training.
+void reduce_sums(int blocks, const double* sums, StepState* state, cudaStream_t stream);
+
+/// Ends the step. A gradient that overflowed halves the loss scale; many that did not double it, up
+/// to `largest_scale`. Where it is 0 the scale stays, and an overflow breaks the training.
+void end_step(float largest_scale, StepState* state, cudaStream_t stream);
 
 }  // namespace kanbench::cuda

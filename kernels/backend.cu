@@ -1,0 +1,193 @@
+// The device itself: which there are, its memory, and how volumes come to it.
+
+#include <algorithm>
+#include <cstdio>
+
+#include "kanbench/error.h"
+#include "kernels/backend.h"
+#include "kernels/meter.h"
+#include "kernels/microbench.h"
+
+namespace kanbench {
+
+using cuda::checked;
+
+namespace {
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// What keeps this process from its devices; empty where there is at least one.
+std::string find_obstacle(int& count) {
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return "";
+  cudaGetLastError();
+  count = 0;
+  int driver = 0;
+  if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+  cudaGetLastError();
+  if (driver == 0) return "No NVIDIA driver is installed here.";
+  if (status == cudaErrorInsufficientDriver) {
+    int runtime = 0;
+    checked(cudaRuntimeGetVersion(&runtime));
+    return "The NVIDIA driver is too old: it serves CUDA " + version_text(driver) +
+           ", this build needs " + version_text(runtime) + ".";
+  }
+  if (status == cudaErrorNoDevice || status == cudaSuccess)
+    return "No CUDA device is visible (CUDA_VISIBLE_DEVICES may hide it).";
+  return std::string("The CUDA devices do not answer: ") + cudaGetErrorString(status) + ".";
+}
+
+}  // namespace
+
+std::vector<Device> list_cuda_devices() {
+  int count = 0;
+  std::vector<Device> devices;
+  if (!find_obstacle(count).empty()) return devices;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp properties;
+    checked(cudaGetDeviceProperties(&properties, i));
+    char text[400];
+    std::snprintf(text, sizeof text, "%s, %d multiprocessors, compute capability %d.%d, %.0f GB",
+                  properties.name, properties.multiProcessorCount, properties.major,
+                  properties.minor, static_cast<double>(properties.totalGlobalMem) * 1e-9);
+    devices.push_back({"cuda:" + std::to_string(i), text});
+  }
+  return devices;
+}
+
+std::string why_no_cuda() {
+  int count = 0;
+  return find_obstacle(count);
+}
+
+std::unique_ptr<Backend> open_cuda(int index, const DeviceSettings& settings) {
+  return std::make_unique<cuda::CudaBackend>(index, settings);
+}
+
+}  // namespace kanbench
+
+namespace kanbench::cuda {
+
+CudaBackend::CudaBackend(int index, const DeviceSettings& settings)
+    : index_(index), settings_(settings) {
+  checked(cudaSetDevice(index));
+  checked(cudaGetDeviceProperties(&properties_, index));
+  if (properties_.major < 8)
+    throw Error("--device cuda:" + std::to_string(index) + ": " + properties_.name +
+                " has compute capability " + std::to_string(properties_.major) + "." +
+                std::to_string(properties_.minor) + ", kanbench needs 8.0: use --device cpu");
+  limit_memory(settings.memory_limit);
+  memory_use().peak = memory_use().used;
+  checked(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  checked(cudaStreamCreateWithFlags(&staging_, cudaStreamNonBlocking));
+  checked(cudaEventCreateWithFlags(&staged_, cudaEventDisableTiming));
+  checked(cudaEventCreateWithFlags(&computed_, cudaEventDisableTiming));
+}
+
+CudaBackend::~CudaBackend() {
+  texture_.reset();
+  cudaEventDestroy(staged_);
+  cudaEventDestroy(computed_);
+  cudaStreamDestroy(staging_);
+  cudaStreamDestroy(stream_);
+}
+
+std::string CudaBackend::name() const {
+  return "cuda:" + std::to_string(index_) + " " + properties_.name;
+}
+
+std::size_t CudaBackend::free_bytes() const {
+  std::size_t free = 0, all = 0;
+  checked(cudaMemGetInfo(&free, &all));
+  const MemoryUse& use = memory_use();
+  if (use.limit == 0) return free;
+  return std::min(free, use.limit - std::min(use.limit, use.used));
+}
+
+void* CudaBackend::allocate(std::size_t bytes) {
+  void* memory = take_memory(bytes);
+  sizes_[memory] = bytes;
+  checked(cudaMemsetAsync(memory, 0, bytes, stream_));
+  checked(cudaStreamSynchronize(stream_));
+  return memory;
+}
+
+void CudaBackend::release(void* memory) noexcept {
+  const auto found = sizes_.find(memory);
+  if (found == sizes_.end()) return;
+  give_memory(memory, found->second);
+  sizes_.erase(found);
+}
+
+void CudaBackend::upload(void* to, const void* host, std::size_t bytes) {
+  checked(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, stream_));
+  checked(cudaStreamSynchronize(stream_));
+}
+
+void CudaBackend::download(void* host, const void* from, std::size_t bytes) {
+  checked(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_));
+  checked(cudaStreamSynchronize(stream_));
+}
+
+void CudaBackend::copy(void* to, const void* from, std::size_t bytes) {
+  checked(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
+}
+
+bool CudaBackend::holds(const Volume& volume, std::size_t reserved) const {
+  // place() gives up the volume before.
+  const std::size_t room = free_bytes() + volume_.bytes();
+  return reserved <= room && volume.bytes() <= room - reserved;
+}
+
+VolumeView CudaBackend::place(const Volume& volume) {
+  texture_.reset();
+  textured_ = nullptr;
+  volume_.clear();
+  VolumeView view = volume.view();
+  view.data = volume_.reserve(static_cast<std::int64_t>(volume.bytes()));
+  upload(volume_.data(), volume.data(), volume.bytes());
+  if (settings_.texture && VolumeTexture::fits(view)) {
+    texture_ = std::make_unique<VolumeTexture>(view, stream_);
+    textured_ = view.data;
+  }
+  return view;
+}
+
+void* CudaBackend::allocate_host(std::size_t bytes) {
+  void* memory = nullptr;
+  checked(cudaMallocHost(&memory, bytes));
+  return memory;
+}
+
+void CudaBackend::release_host(void* memory) noexcept { cudaFreeHost(memory); }
+
+void CudaBackend::stage(void* to, const void* host, std::size_t bytes) {
+  // It may be another thread that calls, and what is under way may still read what lies there.
+  checked(cudaSetDevice(index_));
+  checked(cudaEventRecord(computed_, stream_));
+  checked(cudaStreamWaitEvent(staging_, computed_, 0));
+  checked(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, staging_));
+}
+
+void CudaBackend::finish_staging() {
+  checked(cudaEventRecord(staged_, staging_));
+  checked(cudaStreamWaitEvent(stream_, staged_, 0));
+  checked(cudaEventSynchronize(staged_));
+}
+
+void CudaBackend::sample(const VolumeView& volume, const Box& box, const Stream& stream,
+                         std::int64_t first_row, Rows points, Rows targets) {
+  const bool textured = texture_ && volume.data == textured_;
+  draw(make_draw(volume, box, stream, first_row, nullptr, textured ? texture_->object() : 0),
+       points, targets, stream_);
+}
+
+std::unique_ptr<Meter> CudaBackend::open_meter(const Volume& volume, double low, double high) {
+  return std::make_unique<CudaMeter>(volume, low, high, stream_);
+}
+
+std::vector<Ceiling> CudaBackend::measure_ceilings() { return measure_device(index_, stream_); }
+
+}  // namespace kanbench::cuda

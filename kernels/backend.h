@@ -1,0 +1,147 @@
+#pragma once
+// The CUDA backend: one device, one stream for what is computed and one for what is staged. Models
+// that the fused kernels can take go through them, all others through the general decoder.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "kanbench/backend.h"
+#include "kernels/fused.h"
+#include "kernels/general.h"
+#include "kernels/grid.h"
+#include "kernels/runtime.h"
+#include "kernels/sample.h"
+#include "kernels/step.h"
+
+namespace kanbench::cuda {
+
+/// A step as it was recorded, and what it was recorded for.
+struct RecordedStep {
+  cudaGraphExec_t graph = nullptr;
+  /// Addresses and numbers that the recording holds; another step is recorded anew.
+  std::vector<std::int64_t> key;
+  RecordedStep() = default;
+  RecordedStep(const RecordedStep&) = delete;
+  RecordedStep& operator=(const RecordedStep&) = delete;
+  ~RecordedStep() { clear(); }
+  void clear();
+};
+
+/// What the backend keeps beside a model.
+struct DeviceModel {
+  GridInfo grid;
+  std::optional<FusedPlan> plan;
+  /// Blocks of each way to use the fused kernels; no warps where that way is not open.
+  FusedShape predict, predict_features, train, whole;
+  std::unique_ptr<GeneralDecoder> general;
+  /// Packed weights, vectors, and the table in 16 bits: current while `packed`.
+  DeviceArray<unsigned char> weights, table;
+  DeviceArray<float> vectors;
+  bool packed = false;
+  /// Working memory of a batch.
+  DeviceArray<unsigned char> features, dfeatures;
+  DeviceArray<float> partials;
+  DeviceArray<double> sums;
+  DeviceArray<std::uint64_t> fixed;
+  DeviceArray<StepState> state;
+  bool scaled = false;
+  /// Whether draw, encode, decoder and scatter are one kernel, once that has been measured.
+  std::optional<bool> fuses;
+  std::string choice;
+  RecordedStep recorded;
+};
+
+/// One batch: points, targets, and how they are judged. Where `volume` is there they are drawn.
+struct DeviceBatch {
+  Rows points, targets;
+  Objective objective;
+  std::optional<DrawArguments> draw;
+};
+
+class CudaBackend : public Backend {
+ public:
+  CudaBackend(int index, const DeviceSettings& settings);
+  ~CudaBackend() override;
+  CudaBackend(const CudaBackend&) = delete;
+  CudaBackend& operator=(const CudaBackend&) = delete;
+
+  std::string name() const override;
+  std::size_t free_bytes() const override;
+  std::size_t peak_bytes() const override { return memory_use().peak; }
+  void* allocate(std::size_t bytes) override;
+  void release(void* memory) noexcept override;
+  void upload(void* to, const void* host, std::size_t bytes) override;
+  void download(void* host, const void* from, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+  void limit_memory(std::size_t bytes) override { memory_use().limit = bytes; }
+  bool holds(const Volume& volume, std::size_t reserved) const override;
+  VolumeView place(const Volume& volume) override;
+  void* allocate_host(std::size_t bytes) override;
+  void release_host(void* memory) noexcept override;
+  void stage(void* to, const void* host, std::size_t bytes) override;
+  void finish_staging() override;
+  std::vector<Precision> precisions(const ModelSpec& spec) const override;
+  std::size_t bytes_per_row(const ModelSpec& spec) const override;
+  void sample(const VolumeView& volume, const Box& box, const Stream& stream,
+              std::int64_t first_row, Rows points, Rows targets) override;
+  void predict(const Model& model, ConstRows points, Rows values) override;
+  void decode(const Model& model, const Lattice& lattice, const Decoded& out) override;
+  std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) override;
+  BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
+                     const Objective& objective) override;
+  void gradient_changed(Model&) override {}
+  void parameters_changed(Model& model) override;
+  bool update(Model& model, const Adam& adam, std::int64_t step) override;
+  BatchSums step(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
+                 const Adam& adam, std::int64_t step) override;
+  int steps_per_call() const override { return 32; }
+  std::vector<BatchSums> train(Model& model, const VolumeView& volume, const Box& box,
+                               const Objective& objective, std::span<const TrainingStep> steps,
+                               Rows points, Rows targets) override;
+  std::string choices(const Model& model) const override;
+  std::vector<Ceiling> measure_ceilings() override;
+  std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
+                             const Loss& loss, const Adam& adam) override;
+
+ private:
+  // passes.cu
+  DeviceModel& prepare(const Model& model);
+  void refresh(const Model& model, DeviceModel& device);
+  const void* table_of(const Model& model, const DeviceModel& device) const;
+  FeatureRows encode_batch(const Model& model, DeviceModel& device, ConstRows points);
+  void predict_general(const Model& model, DeviceModel& device, ConstRows points, Rows values);
+  void decode_pieces(const Model& model, const Lattice& lattice, const Decoded& out);
+  int most_blocks(const FusedPlan& plan, const FusedShape& shape, FusedMode mode) const;
+  FusedArguments fused_arguments(const Model& model, const DeviceModel& device) const;
+  // train.cu
+  void start_scaling(DeviceModel& device, double scale);
+  float largest_scale(const DeviceModel& device) const;
+  void enqueue_decoder(Model& model, DeviceModel& device, const DeviceBatch& batch,
+                       const FeatureRows& features);
+  void enqueue_scatter(Model& model, DeviceModel& device, const DeviceBatch& batch,
+                       const FeatureRows& features);
+  void enqueue_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
+  void enqueue_update(Model& model, DeviceModel& device, const Adam& adam);
+  void enqueue_step(Model& model, DeviceModel& device, const DeviceBatch& batch, const Adam& adam);
+  void launch_step(Model& model, DeviceModel& device, const DeviceBatch& batch, const Adam& adam);
+  void upload_steps(DeviceModel& device, std::span<const TrainingStep> steps);
+  std::vector<BatchSums> collect(DeviceModel& device, std::size_t steps);
+  void choose(Model& model, DeviceModel& device, const DeviceBatch& batch);
+  double time_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
+
+  int index_;
+  DeviceSettings settings_;
+  cudaDeviceProp properties_{};
+  cudaStream_t stream_ = nullptr, staging_ = nullptr;
+  cudaEvent_t staged_ = nullptr, computed_ = nullptr;
+  std::unordered_map<void*, std::size_t> sizes_;
+  DeviceArray<unsigned char> volume_;
+  std::unique_ptr<VolumeTexture> texture_;
+  const void* textured_ = nullptr;
+};
+
+}  // namespace kanbench::cuda
