@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <cstdint>
+#include <deque>
 #include <new>
 #include <vector>
 
@@ -30,7 +31,7 @@ namespace {
 constexpr std::size_t kStackBytes = 256 << 10, kPage = 4096;
 
 std::vector<Stack*>& free_stacks() {
-  static std::vector<Stack*> stacks;
+  static auto& stacks = *new std::vector<Stack*>;
   return stacks;
 }
 
@@ -39,7 +40,9 @@ Stack* new_stack() {
   void* memory = mmap(nullptr, kPage + kStackBytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED || mprotect(memory, kPage, PROT_NONE) != 0) throw std::bad_alloc();
-  auto* stack = new Stack;
+  // Kept for as long as the program runs.
+  static auto& all = *new std::deque<Stack>;
+  Stack* stack = &all.emplace_back();
   stack->bottom = static_cast<char*>(memory) + kPage;
   // Tops at different places of a page, else all would want the same lines of the cache.
   static std::size_t made = 0;
