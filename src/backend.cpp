@@ -1,5 +1,6 @@
 #include "kanbench/backend.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kanbench/error.h"
@@ -44,6 +45,19 @@ std::unique_ptr<Backend> open_cpu_with(const DeviceSettings& settings) {
 }
 
 }  // namespace
+
+Precision resolve_precision(const std::string& wanted, const ModelSpec& spec,
+                            const Backend& backend, const std::string& what) {
+  const std::vector<Precision> has = backend.precisions(spec);
+  check(!has.empty(), "a backend without a precision");
+  if (wanted == "auto") return has.front();
+  const Precision precision = parse_precision(wanted, what);
+  if (std::find(has.begin(), has.end(), precision) != has.end()) return precision;
+  std::vector<std::string> names;
+  for (const Precision one : has) names.emplace_back(name(one));
+  throw Error(what + " " + wanted + ": " + backend.name() + " has " + join(names) +
+              " for this model: use auto or " + join(names, " or ") + ", or another --device");
+}
 
 std::vector<Device> list_devices() {
   std::vector<Device> devices = list_cuda_devices();

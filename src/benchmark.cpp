@@ -62,7 +62,9 @@ class Benchmark {
         settings_(settings),
         progress_(progress),
         spec_(make_spec(run)),
-        layout_(make_layout(spec_)) {}
+        layout_(make_layout(spec_)),
+        precision_(resolve_precision(run.precision, spec_, backend,
+                                     "run " + std::to_string(run.index) + ": precision")) {}
 
   Result run() {
     describe();
@@ -80,11 +82,12 @@ class Benchmark {
  private:
   void describe() {
     result_.run = run_;
-    result_.run_id = run_id(run_, volume_signature(volume_));
+    result_.run_id =
+        run_id(run_, settings_.signature.empty() ? volume_signature(volume_) : settings_.signature);
     result_.data_bytes = static_cast<std::int64_t>(volume_.bytes());
     result_.n_parameters = layout_.parameters;
-    result_.precision = resolve_precision(run_.precision, backend_.name());
-    result_.device = backend_.name();
+    result_.precision = name(precision_);
+    result_.device = backend_.name() + settings_.device_note;
     result_.hostname = this_host();
     result_.started_at = utc_now();
     result_.ssim_variant = ssim_variant(volume_.shape);
@@ -94,10 +97,7 @@ class Benchmark {
   std::int64_t batch_size() {
     const double room = require_room(run_, backend_);
     const std::size_t per_row = backend_.bytes_per_row(spec_);
-    if (run_.batch_size > 0) {
-      require_batch_room(room, per_row);
-      return run_.batch_size;
-    }
+    if (run_.batch_size > 0) return run_.batch_size;
     const std::int64_t voxels = volume_.shape.count();
     const std::int64_t chosen =
         choose_batch_size(voxels, per_row, static_cast<std::size_t>(room), settings_.safety_margin);
@@ -107,16 +107,6 @@ class Benchmark {
                        " steps an epoch of " + std::to_string(voxels) + " samples; a row takes " +
                        std::to_string(per_row) + " bytes of " + megabytes(room) + " free");
     return chosen;
-  }
-
-  void require_batch_room(double room, std::size_t per_row) const {
-    const double needed = static_cast<double>(run_.batch_size) * static_cast<double>(per_row);
-    if (needed <= room) return;
-    throw Error("run " + std::to_string(run_.index) + ": a batch_size of " +
-                std::to_string(run_.batch_size) + " takes " + megabytes(needed) + ", " +
-                backend_.name() + " has " + megabytes(room) +
-                " free beside the parameters: use at most " +
-                std::to_string(static_cast<std::int64_t>(room / static_cast<double>(per_row))));
   }
 
   void try_once(const VolumeView& view, std::uint64_t seed) {
@@ -133,12 +123,14 @@ class Benchmark {
   }
 
   std::vector<float> train_once(const VolumeView& view, std::uint64_t seed, Trial& trial) {
-    Model model(backend_, spec_);
+    Model model(backend_, spec_, precision_);
     model.upload(draw_parameters(spec_, make_initialisation(run_), seed));
     model.train();
     trial.history =
         train(model, view, whole(volume_.shape), make_training(run_, result_.batch_size, seed),
               communicator_, progress_.training);
+    if (const std::string chosen = backend_.choices(model); progress_.detail && !chosen.empty())
+      progress_.detail(chosen);
     return model.download();
   }
 
@@ -148,7 +140,7 @@ class Benchmark {
         encode_model({spec_, trained, volume_.name, volume_.shape, volume_.dtype, volume_.low,
                       volume_.high, volume_.spacing, run_.zfp_enc, run_.zfp_mlp});
     trial.inr_bytes = static_cast<std::int64_t>(bytes.size());
-    Model stored(backend_, spec_);
+    Model stored(backend_, spec_, precision_);
     stored.upload(decode_model(bytes, "the stored model").parameters);
 
     const bool first = result_.model_file.empty() && communicator_.rank() == 0;
@@ -210,9 +202,25 @@ class Benchmark {
   const BenchmarkProgress& progress_;
   ModelSpec spec_;
   Layout layout_;
+  Precision precision_;
   Result result_;
   bool drawn_ = false;
 };
+
+}  // namespace
+
+namespace {
+
+void require_batch_room(const Run& run, const Backend& backend, double room) {
+  const auto per_row = static_cast<double>(backend.bytes_per_row(make_spec(run)));
+  const double needed = static_cast<double>(run.batch_size) * per_row;
+  if (needed <= room) return;
+  throw Error("run " + std::to_string(run.index) + ": a batch_size of " +
+              std::to_string(run.batch_size) + " takes " + megabytes(needed) + ", " +
+              backend.name() + " has " + megabytes(room) +
+              " free beside the parameters: use at most " +
+              std::to_string(static_cast<std::int64_t>(room / per_row)));
+}
 
 }  // namespace
 
@@ -222,7 +230,10 @@ double require_room(const Run& run, const Backend& backend) {
   const Layout layout = make_layout(make_spec(run), which);
   const double needed = static_cast<double>(layout.size) * kTrainingBytesPerFloat;
   const double free = static_cast<double>(backend.free_bytes());
-  if (needed <= free) return free - needed;
+  if (needed <= free) {
+    require_batch_room(run, backend, free - needed);
+    return free - needed;
+  }
   throw Error(which + ": training " + std::to_string(layout.parameters) + " parameters takes " +
               megabytes(needed) + ", " + backend.name() + " has " + megabytes(free) +
               " free: use a smaller log2_hashmap_size (" + std::to_string(run.log2_hashmap_size) +
@@ -256,12 +267,6 @@ std::string volume_signature(const Volume& volume) {
 
 std::string file_stem(const Run& run, const std::string& dataset, const std::string& id) {
   return dataset + "_" + run.network_type + "_" + std::to_string(run.log2_hashmap_size) + "_" + id;
-}
-
-std::string resolve_precision(const std::string& precision, const std::string& device) {
-  if (precision == "auto" || precision == "fp32") return "fp32";
-  throw Error("--precision " + precision + ": " + device +
-              " computes in fp32: use auto or fp32, or another --device");
 }
 
 }  // namespace kanbench

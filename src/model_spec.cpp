@@ -27,7 +27,7 @@ struct Limit {
 };
 constexpr Limit kLimits[] = {{"n_levels", 1, 32},          {"n_features_per_level", 1, 16},
                              {"log2_hashmap_size", 1, 26}, {"base_resolution", 1, 65536},
-                             {"per_level_scale", 1, 16},   {"num_grids", 2, 256},
+                             {"per_level_scale", 1, 16},   {"num_grids", 2, 64},
                              {"grid_radius", 1e-30, 1e30}, {"in", 1, kMaxWidth},
                              {"out", 1, kMaxWidth}};
 

@@ -59,6 +59,8 @@ class Loop {
         points_(model.backend(), 3 * training.batch_size),
         targets_(model.backend(), training.batch_size),
         snapshot_(model),
+        objective_{training.loss,
+                   1.0 / static_cast<double>(training.batch_size * communicator.size())},
         steps_(steps_per_epoch(volume.shape.count(), training.batch_size, communicator.size())) {}
 
   History run() {
@@ -76,18 +78,21 @@ class Loop {
     const Clock::time_point began = Clock::now();
     BatchSums sums;
     std::int64_t rows = 0;
-    for (std::int64_t i = 0; i < steps_ && !history_.failed; ++i, ++step_) {
-      keep_snapshot(i == 0);
-      const BatchSums batch = try_step(epoch);
-      if (!batch.finite) {
-        recover(epoch);
-        continue;
+    const std::int64_t end = step_ + steps_;
+    for (bool begins = true; step_ < end && !history_.failed; begins = false) {
+      keep_snapshot(begins);
+      for (const BatchSums& batch : take_steps(epoch, group_size(end))) {
+        if (batch.finite) {
+          if (++good_steps_ == kSnapshotSteps) failures_ = 0;
+          rows += training_.batch_size;
+          sums.loss += batch.loss;
+          sums.squared_error += batch.squared_error;
+          tick(batch);
+        } else {
+          recover(epoch);
+        }
+        ++step_;
       }
-      if (++good_steps_ == kSnapshotSteps) failures_ = 0;
-      rows += training_.batch_size;
-      sums.loss += batch.loss;
-      sums.squared_error += batch.squared_error;
-      tick(batch);
     }
     Epoch result;
     result.samples = rows;
@@ -100,46 +105,73 @@ class Loop {
 
   // A snapshot is a pass over all parameters: within an epoch it waits for as many samples as
   // there are parameters, beside whose arithmetic it costs nothing.
+  std::int64_t steps_between_snapshots() const {
+    const std::int64_t batch = training_.batch_size;
+    return std::max(kSnapshotSteps, (model_.layout().size + batch - 1) / batch);
+  }
+
   void keep_snapshot(bool epoch_begins) {
     const std::int64_t steps = step_ - snapshot_step_;
-    if (steps < kSnapshotSteps) return;
-    if (!epoch_begins && steps * training_.batch_size < model_.layout().size) return;
+    if (steps < (epoch_begins ? kSnapshotSteps : steps_between_snapshots())) return;
     snapshot_.take(adam_steps_);
     snapshot_step_ = step_;
   }
 
-  BatchSums try_step(int epoch) {
-    Backend& backend = model_.backend();
-    const std::int64_t batch = training_.batch_size;
-    const Rows points{points_.data(), batch, 3, batch};
-    const Rows targets{targets_.data(), batch, 1, batch};
-    const Stream stream =
-        make_stream(training_.seed, static_cast<std::uint32_t>(communicator_.rank()),
-                    Purpose::samples, static_cast<std::uint64_t>(step_));
-    backend.sample(volume_, box_, stream, 0, points, targets);
-    const ConstRows read{points.data, batch, 3, batch}, wanted{targets.data, batch, 1, batch};
-    const Objective objective{training_.loss,
-                              1.0 / static_cast<double>(batch * communicator_.size())};
-    Adam adam = training_.adam;
-    const double rate = rate_at(epoch);
-    adam.encoder_rate = static_cast<float>(rate);
-    adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
-    ++adam_steps_;
+  // Steps that may be taken at once: up to the next snapshot and before step `end`.
+  std::int64_t group_size(std::int64_t end) const {
+    if (communicator_.size() > 1) return 1;
+    const std::int64_t snapshot = snapshot_step_ + steps_between_snapshots();
+    return std::min({std::int64_t{model_.backend().steps_per_call()}, end - step_,
+                     std::max<std::int64_t>(1, snapshot - step_)});
+  }
+
+  // The sums of up to `count` steps, of which no more than the last is not finite.
+  std::vector<BatchSums> take_steps(int epoch, std::int64_t count) {
+    std::vector<TrainingStep> steps;
+    for (std::int64_t i = 0; i < count; ++i) steps.push_back(step_at(epoch, i));
+    std::vector<BatchSums> sums;
     if (communicator_.size() == 1)
-      return backend.step(model_, read, wanted, objective, adam, adam_steps_);
-    BatchSums sums = backend.gradient(model_, read, wanted, objective);
-    communicator_.sum(model_.gradient().data(), model_.gradient().size());
-    backend.gradient_changed(model_);
-    sums.finite = backend.update(model_, adam, adam_steps_) && std::isfinite(sums.loss);
+      sums = model_.backend().train(model_, volume_, box_, objective_, steps, points(), targets());
+    else
+      sums.push_back(step_together(steps.front()));
+    adam_steps_ += static_cast<std::int64_t>(sums.size());
     return sums;
   }
 
-  double rate_at(int epoch) const {
+  // The step `ahead` of the one under way.
+  TrainingStep step_at(int epoch, std::int64_t ahead) const {
+    TrainingStep step;
+    step.stream = make_stream(training_.seed, static_cast<std::uint32_t>(communicator_.rank()),
+                              Purpose::samples, static_cast<std::uint64_t>(step_ + ahead));
+    step.adam = training_.adam;
+    const double rate = rate_at(epoch, step_ + ahead);
+    step.adam.encoder_rate = static_cast<float>(rate);
+    step.adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
+    step.number = adam_steps_ + 1 + ahead;
+    return step;
+  }
+
+  BatchSums step_together(const TrainingStep& step) {
+    Backend& backend = model_.backend();
+    const std::int64_t batch = training_.batch_size;
+    backend.sample(volume_, box_, step.stream, 0, points(), targets());
+    BatchSums sums = backend.gradient(model_, {points_.data(), batch, 3, batch},
+                                      {targets_.data(), batch, 1, batch}, objective_);
+    communicator_.sum(model_.gradient().data(), model_.gradient().size());
+    backend.gradient_changed(model_);
+    sums.finite = backend.update(model_, step.adam, step.number) && std::isfinite(sums.loss);
+    return sums;
+  }
+
+  Rows points() const { return {points_.data(), training_.batch_size, 3, training_.batch_size}; }
+  Rows targets() const { return {targets_.data(), training_.batch_size, 1, training_.batch_size}; }
+
+  double rate_at(int epoch, std::int64_t step) const {
     double rate = training_.lrate * std::pow(0.5, halvings_);
     if (training_.lrate_decay > 0) rate *= std::pow(0.5, epoch / training_.lrate_decay);
     if (training_.anneal <= 0) return rate;
     const double all = static_cast<double>(steps_) * training_.epochs;
-    const double left = (all - static_cast<double>(step_)) / (all * training_.anneal);
+    const double left = (all - static_cast<double>(step)) / (all * training_.anneal);
     return rate * std::clamp(left, 0.01, 1.0);
   }
 
@@ -148,7 +180,7 @@ class Loop {
     ++halvings_;
     history_.failed = ++failures_ >= kMaxFailures;
     good_steps_ = 0;
-    history_.recoveries.push_back({epoch, step_, rate_at(epoch)});
+    history_.recoveries.push_back({epoch, step_, rate_at(epoch, step_)});
     if (progress_.recovery) progress_.recovery(history_.recoveries.back());
   }
 
@@ -170,6 +202,7 @@ class Loop {
   const Progress& progress_;
   Buffer<float> points_, targets_;
   Snapshot snapshot_;
+  Objective objective_;
   std::int64_t steps_, step_ = 0, snapshot_step_ = 0, adam_steps_ = 0;
   std::int64_t good_steps_ = 0;
   int failures_ = 0, halvings_ = 0;

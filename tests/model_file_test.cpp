@@ -150,7 +150,7 @@ TEST(ModelSpec, RefusesNumbersOutOfRange) {
                                                 {"/encoder/per_level_scale", -2.5},
                                                 {"/encoder/per_level_scale", nullptr},
                                                 {"/layers/0/basis/num_grids", 1},
-                                                {"/layers/0/basis/num_grids", 257},
+                                                {"/layers/0/basis/num_grids", 65},
                                                 {"/layers/0/basis/grid_radius", 0},
                                                 {"/layers/0/in", 5},
                                                 {"/layers/0/out", 4097},

@@ -67,9 +67,10 @@ TEST_F(Program, TrainsTheDemoAndSkipsItTheSecondTime) {
   EXPECT_EQ(files_in("results/models_saved"), 2u);
   EXPECT_EQ(files_in("results/reconstructions_saved"), 4u);
   EXPECT_EQ(files_in("pictures"), has_png() ? 2u : 0u);
-  if (has_png())
+  if (has_png()) {
     for (const auto& entry : fs::directory_iterator(here_ / "pictures"))
       EXPECT_EQ(contents(entry.path()).substr(1, 3), "PNG");
+  }
 
   const std::string before = contents(here_ / "results/results.csv");
   const Outcome second = go(words);
@@ -363,7 +364,7 @@ TEST_F(Program, CompletesInBash) {
   };
   EXPECT_EQ(completed("kanbench eval", 1), "evaluate\n");
   EXPECT_EQ(completed("kanbench bench --para", 2), "--params\n");
-  EXPECT_EQ(completed("kanbench --params x --dev", 3), "--device\n");
+  EXPECT_EQ(completed("kanbench --params x --device-", 3), "--device-memory-limit\n");
   EXPECT_EQ(completed("kanbench --device c", 2), "cpu cuda\n");
   EXPECT_EQ(completed("kanbench synth turb", 2), "turbulence\n");
   const Outcome zsh = go({"completion", "zsh"});

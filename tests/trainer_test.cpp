@@ -13,6 +13,7 @@
 #include "kanbench/parallel.h"
 #include "kanbench/recipe.h"
 #include "support.h"
+#include "wrapped_backend.h"
 
 namespace kanbench {
 namespace {
@@ -249,45 +250,13 @@ TEST(Trainer, UntouchedEntriesStayUnlessAdamIsToTheLetter) {
 }
 
 // A backend that spoils the loss of chosen calls.
-class Faulty : public Backend {
+class Faulty : public test::Wrapped {
  public:
-  std::unique_ptr<Backend> inner = open_cpu();
   int calls = 0, first_fault = 0, faults = 0, copies = 0;
 
-  std::string name() const override { return inner->name(); }
-  std::size_t free_bytes() const override { return inner->free_bytes(); }
-  std::size_t peak_bytes() const override { return inner->peak_bytes(); }
-  void* allocate(std::size_t bytes) override { return inner->allocate(bytes); }
-  void release(void* memory) noexcept override { inner->release(memory); }
-  void upload(void* to, const void* from, std::size_t n) override { inner->upload(to, from, n); }
-  void download(void* to, const void* from, std::size_t n) override {
-    inner->download(to, from, n);
-  }
   void copy(void* to, const void* from, std::size_t n) override {
     ++copies;
     inner->copy(to, from, n);
-  }
-  void limit_memory(std::size_t bytes) override { inner->limit_memory(bytes); }
-  bool holds(const Volume& v, std::size_t n) const override { return inner->holds(v, n); }
-  VolumeView place(const Volume& volume) override { return inner->place(volume); }
-  void* allocate_host(std::size_t n) override { return inner->allocate_host(n); }
-  void release_host(void* memory) noexcept override { inner->release_host(memory); }
-  void stage(void* to, const void* from, std::size_t n) override { inner->stage(to, from, n); }
-  void finish_staging() override { inner->finish_staging(); }
-  std::vector<Precision> precisions(const ModelSpec& s) const override {
-    return inner->precisions(s);
-  }
-  std::size_t bytes_per_row(const ModelSpec& s) const override { return inner->bytes_per_row(s); }
-  void sample(const VolumeView& v, const Box& b, const Stream& s, std::int64_t first, Rows p,
-              Rows t) override {
-    inner->sample(v, b, s, first, p, t);
-  }
-  void predict(const Model& m, ConstRows p, Rows v) override { inner->predict(m, p, v); }
-  void decode(const Model& m, const Lattice& l, const Decoded& d) override {
-    inner->decode(m, l, d);
-  }
-  std::unique_ptr<Meter> open_meter(const Volume& v, double low, double high) override {
-    return inner->open_meter(v, low, high);
   }
   BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o) override {
     BatchSums sums = inner->gradient(m, p, t, o);
@@ -298,14 +267,6 @@ class Faulty : public Backend {
     }
     ++calls;
     return sums;
-  }
-  void gradient_changed(Model& m) override { inner->gradient_changed(m); }
-  void parameters_changed(Model& m) override { inner->parameters_changed(m); }
-  bool update(Model& m, const Adam& a, std::int64_t t) override { return inner->update(m, a, t); }
-  std::vector<Ceiling> measure_ceilings() override { return {}; }
-  std::vector<Stage> profile(Model&, const VolumeView&, std::int64_t, const Loss&,
-                             const Adam&) override {
-    return {};
   }
 };
 

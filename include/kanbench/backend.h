@@ -190,9 +190,10 @@ struct Device {
 /// Every device of this machine, the CPU last.
 std::vector<Device> list_devices();
 
-/// How a device computes, beside which one it is.
+/// How a device computes, beside which one it is. On the CPU `deterministic` changes nothing, and
+/// `texture` is an Error.
 struct DeviceSettings {
-  /// Bit-identical from run to run, on a CUDA device too; the CPU always is.
+  /// Bit-identical from run to run on a CUDA device too.
   bool deterministic = false;
   /// 8- and 16-bit volumes through the texture unit, whose weights have 8 bits.
   bool texture = false;
@@ -207,6 +208,11 @@ struct DeviceSettings {
 /// telling the user when "auto" fell back to the CPU, else is left empty.
 std::unique_ptr<Backend> open_backend(const std::string& device, std::string* said = nullptr,
                                       const DeviceSettings& settings = {});
+
+/// What `wanted` ("auto", "fp32", ...) is for models of `spec` on `backend`. Throws Error naming
+/// `what` for a precision that it does not have for them, listing those it has.
+Precision resolve_precision(const std::string& wanted, const ModelSpec& spec,
+                            const Backend& backend, const std::string& what = "--precision");
 
 /// The CPU backend, on the instruction set that the processor has, or on the one named
 /// ("baseline", "avx2", "avx512"); throws Error if the processor lacks it.

@@ -27,6 +27,10 @@ struct BenchmarkSettings {
   bool keep = false;
   /// A PNG of the middle slices of the first trial; empty for none.
   std::filesystem::path slices;
+  /// How the device computes where that is not by default, to stand beside its name.
+  std::string device_note;
+  /// volume_signature() of the volume; empty: computed.
+  std::string signature;
   /// Trains and stops: no reconstruction, no figures, no files.
   bool training_only = false;
 };
@@ -53,12 +57,9 @@ std::string volume_signature(const Volume& volume);
 /// "{dataset}_{network}_{log2}_{run_id}", the name that a run's files begin with.
 std::string file_stem(const Run& run, const std::string& dataset, const std::string& id);
 
-/// Throws Error unless the device named `device` can compute in `precision`; returns the precision
-/// that "auto" means there.
-std::string resolve_precision(const std::string& precision, const std::string& device);
-
 /// Bytes that training `run` leaves free on `backend`, its batch aside. Throws Error where its
-/// parameters do not fit, or where they are to be stored in a way that this build lacks.
+/// parameters or the batch size that it names do not fit, or where they are to be stored in a way
+/// that this build lacks.
 double require_room(const Run& run, const Backend& backend);
 
 /// The indices of the runs whose models and reconstructions are kept: "all", "none", the "largest"

@@ -45,8 +45,7 @@ void attach_output(CLI::App& app, BenchOptions& options) {
 
 void attach_machine(CLI::App& app, BenchOptions& options) {
   const std::string group = "Machine";
-  options.device.attach(app);
-  for (const char* name : {"--device", "--threads"}) app.get_option(name)->group(group);
+  options.device.attach(app, group);
   add_option(app, "--safety-margin", options.safety_margin, "SHARE",
              "Share of the free memory that a batch may take (default 0.8)")
       ->check(share())

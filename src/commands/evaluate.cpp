@@ -20,6 +20,7 @@ struct EvaluateOptions {
   std::string model, volume, slices;
   bool json = false;
   DeviceOptions device;
+  PrecisionOption precision;
 };
 
 void print(const EvaluateOptions& options, const Evaluation& found, const Volume& volume,
@@ -68,12 +69,15 @@ void run_evaluate(const EvaluateOptions& options) {
   if (!slices.empty()) {
     require_apart(slices, options.model, "--slices");
     require_apart(slices, options.volume, "--slices");
+    require_png();
     require_writable(slices.has_parent_path() ? slices.parent_path() : ".", "--slices");
   }
 
-  const std::unique_ptr<Backend> backend = options.device.open();
-  Model model(*backend, file.spec);
+  std::string said;
+  const std::unique_ptr<Backend> backend = options.device.open(&said);
+  Model model(*backend, file.spec, options.precision.resolve(file.spec, *backend));
   model.upload(file.parameters);
+  if (!said.empty()) console.say(said);
   const Evaluation found = evaluate(model, file.low, file.high, volume, !slices.empty());
   if (!slices.empty())
     write_slices(
@@ -94,6 +98,7 @@ void attach_evaluate(CLI::App& app) {
   add_option(app, "--slices", options->slices, "FILE",
              "Picture (PNG) of the middle slices: original, reconstruction, error");
   options->device.attach(app);
+  options->precision.attach(app);
   app.footer(
       "Example:\n"
       "  kanbench evaluate results/models_saved/nucleon_mlp_12_1a2b3c4d.safetensors \\\n"

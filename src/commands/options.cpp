@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 
 #include "commands/console.h"
 #include "kanbench/error.h"
@@ -60,16 +61,80 @@ CLI::Validator one_of(std::vector<std::string> words) {
   });
 }
 
-void DeviceOptions::attach(CLI::App& app) {
-  add_option(app, "--device", device_, "auto|cpu|cuda[:N]",
-             "Where to compute (default auto: the first CUDA device, else the CPU)");
-  add_option(app, "--threads", threads_, "N", "CPU threads (default: one per core)")
-      ->check(whole_number(1, 4096));
+namespace {
+
+std::string default_tuning_file() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache)
+    return std::string(cache) + "/kanbench/tuning.json";
+  if (const char* home = std::getenv("HOME"); home && *home)
+    return std::string(home) + "/.cache/kanbench/tuning.json";
+  return "";
+}
+
+}  // namespace
+
+void DeviceOptions::attach(CLI::App& app, const std::string& group) {
+  settings_.tuning_file = default_tuning_file();
+  std::vector<CLI::Option*> all;
+  all.push_back(add_option(app, "--device", device_, "auto|cpu|cuda[:N]",
+                           "Where to compute (default auto: the first CUDA device, else the CPU)"));
+  all.push_back(add_option(app, "--threads", threads_, "N", "CPU threads (default: one per core)")
+                    ->check(whole_number(1, 4096)));
+  all.push_back(app.add_flag("--deterministic", settings_.deterministic,
+                             "The same bits from run to run on a CUDA device too (the CPU always\n"
+                             "gives them)"));
+  all.push_back(app.add_flag("--texture", settings_.texture,
+                             "Sample 8- and 16-bit volumes through a CUDA device's texture unit:\n"
+                             "faster, weights of 8 bits"));
+  all.push_back(app.add_option_function<std::string>(
+                       "--device-memory-limit",
+                       [this](const std::string& word) {
+                         settings_.memory_limit = parse_bytes(word, "--device-memory-limit");
+                       },
+                       "Most memory that may be taken on the device (default: all there is);\n"
+                       "a volume that does not fit is trained on in bricks")
+                    ->option_text("BYTES"));
+  all.push_back(add_option(app, "--tuning-file", settings_.tuning_file, "FILE",
+                           "Where choices measured on a CUDA device are kept (default\n"
+                           "~/.cache/kanbench/tuning.json; '' for none)"));
+  for (CLI::Option* option : all)
+    if (!group.empty()) option->group(group);
 }
 
 std::unique_ptr<Backend> DeviceOptions::open(std::string* said) const {
   set_threads(threads_);
-  return open_backend(device_, said);
+  return open_backend(device_, said, settings_);
+}
+
+std::string DeviceOptions::note(const Backend& backend) const {
+  if (!backend.name().starts_with("cuda")) return "";
+  return std::string(settings_.deterministic ? ", deterministic" : "") +
+         (settings_.texture ? ", texture" : "");
+}
+
+void PrecisionOption::attach(CLI::App& app) {
+  add_option(app, "--precision", word_, "auto|fp32|tf32|fp16|bf16",
+             "Arithmetic of the device (default auto: its fastest that keeps the figures)");
+}
+
+Precision PrecisionOption::resolve(const ModelSpec& spec, const Backend& backend) const {
+  return resolve_precision(word_, spec, backend);
+}
+
+std::size_t parse_bytes(const std::string& word, const std::string& what) {
+  const std::string units = "KMGT";
+  std::string digits = word;
+  int shift = 0;
+  if (!digits.empty())
+    if (const std::size_t unit = units.find(digits.back()); unit != units.npos) {
+      shift = 10 * static_cast<int>(unit + 1);
+      digits.pop_back();
+    }
+  std::uint64_t number = 0;
+  if (!parse_number(digits, number) || number == 0 || number >> (63 - shift) != 0)
+    throw Error(what + " '" + word +
+                "' is not a number of bytes above zero: give e.g. 2000000000, 512M or 2G");
+  return static_cast<std::size_t>(number << shift);
 }
 
 Box parse_box(const std::string& word, const Shape& shape, const std::string& what) {

@@ -33,17 +33,37 @@ CLI::Option* add_option(CLI::App& app, const std::string& flags, T& value, const
   return app.add_option(flags, value, description)->option_text(form);
 }
 
-/// --device and --threads.
+/// --device, --threads and how the device computes.
 class DeviceOptions {
  public:
-  void attach(CLI::App& app);
+  /// `group` is the heading they stand under; empty for none of their own.
+  void attach(CLI::App& app, const std::string& group = "");
   /// Sets the thread count and opens the device; `said` as in open_backend().
   std::unique_ptr<Backend> open(std::string* said = nullptr) const;
+  /// What stands beside the device's name in a row: ", deterministic, texture" on a CUDA device
+  /// where those were asked for.
+  std::string note(const Backend& backend) const;
 
  private:
   std::string device_ = "auto";
   int threads_ = 0;
+  DeviceSettings settings_;
 };
+
+/// --precision of a command that opens one model.
+class PrecisionOption {
+ public:
+  void attach(CLI::App& app);
+  /// Throws Error where `backend` lacks it for `spec`.
+  Precision resolve(const ModelSpec& spec, const Backend& backend) const;
+
+ private:
+  std::string word_ = "auto";
+};
+
+/// The bytes that "1000", "512M" or "2G" names (K, M, G and T are powers of 1024); throws Error
+/// naming `what` for another form.
+std::size_t parse_bytes(const std::string& word, const std::string& what);
 
 /// The box that "x0:x1,y0:y1,z0:z1" names within `shape`; an end left out is the volume's own.
 /// Throws Error naming `what` for another form, or a box that is empty or reaches outside.

@@ -14,6 +14,7 @@
 #include "commands/options.h"
 #include "commands/selection.h"
 #include "kanbench/benchmark.h"
+#include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/io.h"
 #include "kanbench/recipe.h"
@@ -32,15 +33,18 @@ struct PerfOptions {
 struct Timing {
   Run run;
   std::int64_t batch_size = 0;
+  std::string precision, choices;
   double training = 0, inference = 0, decoding = 0;
   std::vector<Stage> stages;
 };
 
 // Calls a second, best of five turns that share `seconds`: what the code can do, not what else the
-// machine was doing.
-double best_rate(double seconds, const std::function<void()>& work) {
+// machine was doing. `finish` waits for what was begun.
+double best_rate(double seconds, const std::function<void()>& work,
+                 const std::function<void()>& finish) {
   using Clock = std::chrono::steady_clock;
   work();
+  finish();
   double best = 0;
   for (int turn = 0; turn < 5; ++turn) {
     const Clock::time_point start = Clock::now();
@@ -50,58 +54,105 @@ double best_rate(double seconds, const std::function<void()>& work) {
       work();
       took = std::chrono::duration<double>(Clock::now() - start).count();
     }
+    finish();
+    took = std::chrono::duration<double>(Clock::now() - start).count();
     best = std::max(best, static_cast<double>(calls) / took);
   }
   return best;
 }
 
-// Slices of the volume that make about a million voxels, for decoding.
-Lattice some_slices(const Shape& shape) {
+// Slices of the volume that make about so many voxels.
+Lattice some_slices(const Shape& shape, std::int64_t voxels) {
   Box box = whole(shape);
-  box.high[2] = std::clamp<std::int64_t>((1 << 20) / (shape.x * shape.y), 1, shape.z);
+  box.high[2] = std::clamp<std::int64_t>(voxels / (shape.x * shape.y), 1, shape.z);
   return {shape, box};
 }
 
-Timing time_run(const Run& run, const Volume& volume, Backend& backend, double seconds) {
-  require_room(run, backend);
-  const ModelSpec spec = make_spec(run);
-  Timing timing{run, run.batch_size, 0, 0, 0, {}};
-  if (timing.batch_size == 0)
-    timing.batch_size = choose_batch_size(volume.shape.count(), backend.bytes_per_row(spec),
-                                          backend.free_bytes(), 0.8);
-  const std::int64_t rows = timing.batch_size;
-  const Training training = make_training(run, rows, run.seed);
-  Adam adam = training.adam;
-  adam.encoder_rate = static_cast<float>(training.lrate);
-  adam.decoder_rate = static_cast<float>(training.lrate * training.decoder_rate);
-  Model model(backend, spec);
-  model.upload(draw_parameters(spec, make_initialisation(run), run.seed));
-  model.train();
-  const VolumeView view = backend.place(volume);
-  Buffer<float> points(backend, 3 * rows), values(backend, rows);
-  const ConstRows read{points.data(), rows, 3, rows}, targets{values.data(), rows, 1, rows};
-  const Rows results{values.data(), rows, 1, rows};
-  std::int64_t step = 0;
-  const auto draw = [&] {
-    const Stream stream =
-        make_stream(run.seed, 0, Purpose::samples, static_cast<std::uint64_t>(step));
-    backend.sample(view, whole(volume.shape), stream, 0, {points.data(), rows, 3, rows}, results);
-  };
-  const double count = static_cast<double>(rows);
-  timing.training = count * best_rate(seconds, [&] {
-                      draw();
-                      backend.step(model, read, targets, {training.loss, 1 / count}, adam, ++step);
-                    });
-  draw();
-  timing.inference = count * best_rate(seconds, [&] { backend.predict(model, read, results); });
-  const Lattice lattice = some_slices(volume.shape);
-  const std::int64_t voxels = lattice.box.shape().count();
-  Buffer<float> decoded(backend, voxels);
-  timing.decoding = static_cast<double>(voxels) *
-                    best_rate(seconds, [&] { backend.decode(model, lattice, {decoded.data()}); });
-  timing.stages = backend.profile(model, view, rows, training.loss, adam);
-  return timing;
-}
+// Times training, inference and decoding of one run on a volume that the device holds.
+class Timer {
+ public:
+  Timer(const Run& run, const Volume& volume, Backend& backend, double seconds)
+      : run_(run),
+        volume_(volume),
+        backend_(backend),
+        seconds_(seconds),
+        spec_(make_spec(run)),
+        rows_(batch_size()),
+        training_(make_training(run, rows_, run.seed)),
+        model_(backend, spec_, resolve_precision(run.precision, spec_, backend)),
+        points_(backend, 3 * rows_),
+        values_(backend, rows_) {
+    training_.adam.encoder_rate = static_cast<float>(training_.lrate);
+    training_.adam.decoder_rate = static_cast<float>(training_.lrate * training_.decoder_rate);
+    model_.upload(draw_parameters(spec_, make_initialisation(run), run.seed));
+    model_.train();
+  }
+
+  Timing run() {
+    if (!backend_.holds(volume_, 0))
+      throw Error(volume_.name + ": its " + bytes(static_cast<double>(volume_.bytes())) +
+                  " do not fit the memory of " + backend_.name() +
+                  " beside the model: time a smaller volume");
+    view_ = backend_.place(volume_);
+    const double count = static_cast<double>(rows_);
+    Timing timing{run_, rows_, name(model_.precision()), "", 0, 0, 0, {}};
+    timing.training = count * backend_.steps_per_call() *
+                      best_rate(
+                          seconds_, [&] { train(); }, [&] { wait_for(values_); });
+    timing.choices = backend_.choices(model_);
+    const auto predict = [&] {
+      backend_.predict(model_, {points_.data(), rows_, 3, rows_}, values());
+    };
+    timing.inference = count * best_rate(seconds_, predict, [&] { wait_for(values_); });
+    const Lattice lattice = some_slices(volume_.shape, std::max<std::int64_t>(1 << 20, 16 * rows_));
+    Buffer<float> decoded(backend_, lattice.box.shape().count());
+    timing.decoding = static_cast<double>(decoded.size()) *
+                      best_rate(
+                          seconds_, [&] { backend_.decode(model_, lattice, {decoded.data()}); },
+                          [&] { wait_for(decoded); });
+    timing.stages = backend_.profile(model_, view_, rows_, training_.loss, training_.adam);
+    return timing;
+  }
+
+ private:
+  std::int64_t batch_size() const {
+    require_room(run_, backend_);
+    if (run_.batch_size > 0) return run_.batch_size;
+    return choose_batch_size(volume_.shape.count(), backend_.bytes_per_row(spec_),
+                             backend_.free_bytes(), 0.8);
+  }
+
+  // A number that was computed can be read when all before it is done.
+  void wait_for(const Buffer<float>& computed) {
+    float last;
+    backend_.download(&last, computed.data() + computed.size() - 1, sizeof last);
+  }
+
+  Rows values() const { return {values_.data(), rows_, 1, rows_}; }
+
+  void train() {
+    std::vector<TrainingStep> steps;
+    for (int i = 0; i < backend_.steps_per_call(); ++i) {
+      const Stream stream =
+          make_stream(run_.seed, 0, Purpose::samples, static_cast<std::uint64_t>(step_));
+      steps.push_back({stream, training_.adam, ++step_});
+    }
+    backend_.train(model_, view_, whole(volume_.shape),
+                   {training_.loss, 1 / static_cast<double>(rows_)}, steps,
+                   {points_.data(), rows_, 3, rows_}, values());
+  }
+
+  const Run& run_;
+  const Volume& volume_;
+  Backend& backend_;
+  double seconds_;
+  ModelSpec spec_;
+  std::int64_t rows_, step_ = 0;
+  Training training_;
+  Model model_;
+  Buffer<float> points_, values_;
+  VolumeView view_;
+};
 
 nlohmann::ordered_json to_json(const Timing& t, const std::string& device) {
   nlohmann::ordered_json stages = nlohmann::json::array();
@@ -116,6 +167,8 @@ nlohmann::ordered_json to_json(const Timing& t, const std::string& device) {
           {"dataset", t.run.dataset},
           {"network_type", t.run.network_type},
           {"device", device},
+          {"precision", t.precision},
+          {"choices", t.choices},
           {"batch_size", t.batch_size},
           {"training_samples_per_second", t.training},
           {"inference_samples_per_second", t.inference},
@@ -124,9 +177,11 @@ nlohmann::ordered_json to_json(const Timing& t, const std::string& device) {
 }
 
 void print(const Timing& t) {
-  std::cout << "\nrun " << t.run.index << ", " << t.run.network_type << ", batch " << t.batch_size
-            << ": training " << count(t.training) << " samples/s, inference " << count(t.inference)
-            << " samples/s, decoding " << count(t.decoding) << " voxels/s\n";
+  std::cout << "\nrun " << t.run.index << ", " << t.run.network_type << ", " << t.precision
+            << ", batch " << t.batch_size << ": training " << count(t.training)
+            << " samples/s, inference " << count(t.inference) << " samples/s, decoding "
+            << count(t.decoding) << " voxels/s\n";
+  if (!t.choices.empty()) std::cout << t.choices << "\n";
   std::vector<std::vector<std::string>> table = {
       {"stage", "ms", "ns/sample", "GFLOP/s", "GB/s", "of ceiling", "ceiling"}};
   for (const Stage& s : t.stages)
@@ -145,6 +200,14 @@ void run_perf(const PerfOptions& options) {
   Console console(Verbosity::normal);
   std::string said;
   const std::unique_ptr<Backend> backend = options.device.open(&said);
+  std::map<std::string, Volume> volumes;
+  for (const Run& run : runs) {
+    if (!volumes.contains(run.dataset))
+      volumes.emplace(run.dataset, open_volume(options.selection.locate(run.dataset)));
+    require_room(run, *backend);
+    resolve_precision(run.precision, make_spec(run), *backend,
+                      "run " + std::to_string(run.index) + ": precision");
+  }
   if (!said.empty()) console.say(said);
   nlohmann::ordered_json ceilings = nlohmann::json::array();
   std::cout << backend->name() << ": measured ceilings\n";
@@ -155,11 +218,8 @@ void run_perf(const PerfOptions& options) {
   nlohmann::ordered_json report = {
       {"machine", {{"device", backend->name()}, {"ceilings", ceilings}}},
       {"results", nlohmann::json::array()}};
-  std::map<std::string, Volume> volumes;
   for (const Run& run : runs) {
-    if (!volumes.contains(run.dataset))
-      volumes.emplace(run.dataset, open_volume(options.selection.locate(run.dataset)));
-    const Timing timing = time_run(run, volumes.at(run.dataset), *backend, options.seconds);
+    const Timing timing = Timer(run, volumes.at(run.dataset), *backend, options.seconds).run();
     print(timing);
     report["results"].push_back(to_json(timing, backend->name()));
   }

@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 struct ReconstructOptions {
   std::string model, output, size, box, dtype;
   DeviceOptions device;
+  PrecisionOption precision;
 };
 
 // Values keep their units, so the type must hold the model's range.
@@ -63,9 +64,11 @@ void reconstruct(const ReconstructOptions& options) {
   require_apart(fs::path(path).replace_extension(".nhdr"), options.model, "-o");
   require_writable(path.has_parent_path() ? path.parent_path() : ".", "-o");
 
-  const std::unique_ptr<Backend> backend = options.device.open();
-  Model model(*backend, file.spec);
+  std::string said;
+  const std::unique_ptr<Backend> backend = options.device.open(&said);
+  Model model(*backend, file.spec, options.precision.resolve(file.spec, *backend));
   model.upload(file.parameters);
+  if (!said.empty()) console.say(said);
   std::array<double, 3> origin{};
   for (std::size_t d = 0; d < 3; ++d) origin[d] = static_cast<double>(box.low[d]) * spacing[d];
   RawWriter writer(path, shape, dtype, spacing, origin);
@@ -99,6 +102,7 @@ void attach_reconstruct(CLI::App& app) {
              "uint8|int8|uint16|int16|uint32|int32|uint64|int64|float32|float64",
              "Voxel type (default: the volume's own); values keep their units");
   options->device.attach(app);
+  options->precision.attach(app);
   app.footer(
       "Values are clamped to the volume's range and rounded to nearest. Memory stays within\n"
       "some slabs of slices, so any --size can be written.\n"

@@ -86,8 +86,9 @@ void RunSelection::attach(CLI::App& app) {
   add_option(app, "--seed", overrides_.seed, "N", "The first seed (default 0)")
       ->check(whole_number(0))
       ->group(numbers);
-  add_option(app, "--precision", overrides_.precision, "auto|fp32",
-             "Numbers that training computes with (default auto; the CPU has fp32)")
+  add_option(app, "--precision", overrides_.precision, "auto|fp32|tf32|fp16|bf16",
+             "Arithmetic of the device (default auto: its fastest that keeps the figures;\n"
+             "the CPU has fp32)")
       ->group(numbers);
   app.add_flag_callback(
          "--faithful", [this] { overrides_.faithful = true; },

@@ -5,12 +5,14 @@
 #include <iostream>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "commands/progress.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/recipe.h"
 #include "kanbench/result.h"
+#include "kanbench/slices.h"
 
 namespace kanbench {
 namespace {
@@ -68,14 +70,13 @@ class Sweep {
       if (!files_.contains(run.dataset))
         files_[run.dataset] = options_.selection.locate(run.dataset);
     prepare_output();
-    std::string said;
-    backend_ = options_.device.open(&said);
-    if (!said.empty()) console_.detail(said);
+    backend_ = options_.device.open(&said_);
     console_.detail("device " + backend_->name() + ", " + bytes(double(backend_->free_bytes())) +
                     " free");
     communicator_ = open_communicator(options_.communicator);
     for (const Run& run : runs_) {
-      resolve_precision(run.precision, backend_->name());
+      resolve_precision(run.precision, make_spec(run), *backend_,
+                        "run " + std::to_string(run.index) + ": precision");
       require_room(run, *backend_);
     }
   }
@@ -94,6 +95,7 @@ class Sweep {
     }
     rows_.emplace(csv);
     if (options_.slices.empty()) return;
+    require_png();
     const fs::path slices = options_.slices;
     one_picture_ = slices.extension() == ".png";
     const fs::path parent = slices.has_parent_path() ? slices.parent_path() : ".";
@@ -106,6 +108,7 @@ class Sweep {
     fs::path file = files_.at(dataset);
     if (!options_.ssd_directory.empty()) file = stage_file(file, options_.ssd_directory);
     volume_.emplace(open_volume(file));
+    signature_ = volume_signature(*volume_);
     opened_ = dataset;
     console_.detail(file.string() + ": " + text(volume_->shape) + " " + name(volume_->dtype) +
                     ", values " + general(volume_->low) + " to " + general(volume_->high));
@@ -115,7 +118,7 @@ class Sweep {
     Run run = chosen;
     if (options_.test_epoch) run.epochs = run.repeats = 1;
     open(run.dataset);
-    const std::string id = run_id(run, volume_signature(*volume_));
+    const std::string id = run_id(run, signature_);
     const std::string title =
         "[" + place_ + "] " + run.dataset + " " + run.network_type + " " + table_size(run);
     if (rows_ && options_.resume && skip(id, title)) return;
@@ -125,11 +128,14 @@ class Sweep {
     settings.safety_margin = options_.safety_margin;
     settings.output_directory = options_.output_directory;
     settings.keep = keep_.contains(run.index);
+    settings.device_note = options_.device.note(*backend_);
+    settings.signature = signature_;
     settings.training_only = options_.test_epoch;
     if (rows_ && !options_.slices.empty())
       settings.slices =
           one_picture_ ? fs::path(options_.slices)
                        : fs::path(options_.slices) / (file_stem(run, volume_->name, id) + ".png");
+    if (!said_.empty()) console_.say(std::exchange(said_, ""));
     ProgressDisplay display(console_, title, run.epochs);
     results_.push_back(
         run_benchmark(run, *volume_, *backend_, *communicator_, settings, display.callbacks()));
@@ -213,7 +219,7 @@ class Sweep {
   std::unique_ptr<Communicator> communicator_;
   std::optional<ResultFile> rows_;
   std::optional<Volume> volume_;
-  std::string opened_, place_;
+  std::string opened_, signature_, place_, said_;
   std::vector<Result> results_;
   std::vector<int> full_epochs_;
   bool one_picture_ = false;
