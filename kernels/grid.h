@@ -35,7 +35,8 @@ void encode(const GridInfo& grid, Precision table_type, const void* table, Const
             const FeatureRows& out, cudaStream_t stream);
 
 /// Room for sums that do not depend on the order of adding: whole multiples of a quantum, a power
-/// of two chosen by the largest number of a batch so that no sum of its rows overflows 63 bits.
+/// of two chosen by the largest number of a batch so that no sum of its rows overflows 63 bits. All
+/// of the features' gradient must therefore be there before any of it is added.
 struct FixedPoint {
   /// As many as the table has numbers; zero before and after each call.
   std::uint64_t* sums = nullptr;

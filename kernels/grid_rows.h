@@ -44,13 +44,13 @@ KB_DEVICE void store_chunk(T* to, const float* chunk) {
 /// Features of a batch, number by number; see FeatureRows.
 template <class T, bool kChunked>
 struct RowsAt {
-  using Element = std::remove_const_t<T>;
   static constexpr bool chunked = kChunked;
   T* data;
   std::int64_t stride;
 
   KB_DEVICE T* at(int j, std::int64_t row) const {
-    return data + (kChunked ? (j / 8 * stride + row) * 8 + j % 8 : j * stride + row);
+    const auto number = static_cast<std::uint32_t>(j);
+    return data + (kChunked ? (number / 8 * stride + row) * 8 + number % 8 : number * stride + row);
   }
   KB_DEVICE float get(int j, std::int64_t row) const {
     float number[1];

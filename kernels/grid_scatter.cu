@@ -16,8 +16,9 @@ struct Factor {
   const StepState* state;
   KB_DEVICE float get() const {
     if (!state) return factor;
+    const float loss_scale = state->loss_scale;
     // A power of two's reciprocal has the opposite exponent.
-    return factor * same_bits<float>(0x7f000000u - same_bits<std::uint32_t>(state->loss_scale));
+    return factor * same_bits<float>(0x7f000000u - same_bits<std::uint32_t>(loss_scale));
   }
 };
 
