@@ -8,8 +8,8 @@
 #include <exception>
 #include <numeric>
 
+#include "allocations.h"
 #include "fiber.h"
-#include "memory.h"
 
 namespace emulator {
 namespace {

@@ -20,30 +20,27 @@ void nothing(const void* const*, void* const*) {}
 constexpr Collective kBallot{"a vote", gather_votes};
 constexpr Collective kSync{"__syncwarp", nothing, true};
 
+/// What a lane hands in: registers of a, then of b.
 struct Fragments {
-  const std::uint32_t* a;
-  std::uint32_t b[2];
+  std::uint32_t registers[6];
 };
 
 // One 32-bit register as the numbers it holds.
 struct Halves {
   static constexpr int count = 2;
-  static void spread(std::uint32_t bits, float* out) {
-    out[0] = half_value(static_cast<std::uint16_t>(bits));
-    out[1] = half_value(static_cast<std::uint16_t>(bits >> 16));
-  }
+  static float low(std::uint32_t bits) { return half_value(static_cast<std::uint16_t>(bits)); }
 };
 struct Bfloats {
   static constexpr int count = 2;
-  static void spread(std::uint32_t bits, float* out) {
-    out[0] = bfloat_value(static_cast<std::uint16_t>(bits));
-    out[1] = bfloat_value(static_cast<std::uint16_t>(bits >> 16));
-  }
+  static float low(std::uint32_t bits) { return bfloat_value(static_cast<std::uint16_t>(bits)); }
 };
 struct Tf32 {
   static constexpr int count = 1;
-  static void spread(std::uint32_t bits, float* out) { out[0] = tf32_value(bits); }
+  static float low(std::uint32_t bits) { return tf32_value(bits); }
 };
+
+// Four numbers in a register of any processor.
+using Four = float __attribute__((vector_size(16), may_alias));
 
 // c[16x8] += a[16x8n] b[8nx8], n numbers a register: lane 4g + t holds in register r of a the
 // numbers n t.. of row g + 8(r % 2), columns from 4n(r / 2); of b likewise column g, rows from
@@ -51,23 +48,29 @@ struct Tf32 {
 template <class Numbers>
 void multiply_all(const void* const* in, void* const* out) {
   constexpr int n = Numbers::count, depth = 8 * n;
-  float a[16][depth], b[depth][8], sum[16][8];
-  for (int lane = 0; lane < kWarp; ++lane) {
-    const auto& f = *static_cast<const Fragments*>(in[lane]);
-    const int group = lane / 4, place = lane % 4 * n;
-    for (int r = 0; r < 4; ++r)
-      Numbers::spread(f.a[r], &a[group + r % 2 * 8][place + r / 2 * 4 * n]);
-    for (int r = 0; r < 2; ++r) {
-      float pair[n];
-      Numbers::spread(f.b[r], pair);
-      for (int i = 0; i < n; ++i) b[place + r * 4 * n + i][group] = pair[i];
+  std::uint32_t bits[kWarp * 6];
+  float value[n][kWarp * 6];
+  for (int lane = 0; lane < kWarp; ++lane)
+    std::memcpy(bits + lane * 6, in[lane], sizeof(Fragments));
+  for (int i = 0; i < n; ++i)
+    for (int at = 0; at < kWarp * 6; ++at) value[i][at] = Numbers::low(bits[at] >> 16 * i);
+  float a[16][depth];
+  alignas(16) float b[depth][8], sum[16][8];
+  for (int lane = 0; lane < kWarp; ++lane)
+    for (int i = 0; i < n; ++i) {
+      const int group = lane / 4, place = lane % 4 * n + i;
+      const float* v = value[i] + lane * 6;
+      for (int r = 0; r < 4; ++r) a[group + r % 2 * 8][place + r / 2 * 4 * n] = v[r];
+      for (int r = 0; r < 2; ++r) b[place + r * 4 * n][group] = v[4 + r];
     }
-  }
   for (int row = 0; row < 16; ++row) {
-    float line[8] = {};
-    for (int k = 0; k < depth; ++k)
-      for (int column = 0; column < 8; ++column) line[column] += a[row][k] * b[k][column];
-    std::memcpy(sum[row], line, sizeof line);
+    Four low{}, high{};
+    for (int k = 0; k < depth; ++k) {
+      low += a[row][k] * reinterpret_cast<const Four&>(b[k][0]);
+      high += a[row][k] * reinterpret_cast<const Four&>(b[k][4]);
+    }
+    reinterpret_cast<Four&>(sum[row][0]) = low;
+    reinterpret_cast<Four&>(sum[row][4]) = high;
   }
   for (int lane = 0; lane < kWarp; ++lane) {
     auto* c = static_cast<float*>(out[lane]);
@@ -119,7 +122,7 @@ unsigned ballot(bool vote) {
 
 void multiply(const Collective& product, float (&c)[4], const std::uint32_t (&a)[4],
               std::uint32_t b0, std::uint32_t b1) {
-  const Fragments in{a, {b0, b1}};
+  const Fragments in{{a[0], a[1], a[2], a[3], b0, b1}};
   meet(product, &in, c);
 }
 

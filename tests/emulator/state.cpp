@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "memory.h"
+#include "allocations.h"
 #include "streams.h"
 
 namespace emulator {

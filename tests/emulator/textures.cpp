@@ -9,7 +9,7 @@
 #include <memory>
 #include <vector>
 
-#include "memory.h"
+#include "allocations.h"
 #include "state.h"
 #include "streams.h"
 

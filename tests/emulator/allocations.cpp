@@ -1,6 +1,6 @@
 // Allocations: device, pinned and shared memory, between guards.
 
-#include "memory.h"
+#include "allocations.h"
 
 #include <cstdint>
 #include <cstdlib>
