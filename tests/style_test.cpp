@@ -78,7 +78,7 @@ std::string wrong(const Source& source, const Include& include) {
   if (matches(name, "^commands/") && !commands && !source.in("tests"))
     return "the library does not see the commands";
   const bool inside_kernels =
-      source.in("kernels") || matches(source.path, "^tests/(cuda_[a-z_0-9]*|emulator_test)[.]");
+      source.in("kernels") || matches(source.path, "^tests/(cuda|device|emulator)_[a-z_0-9]*[.]");
   const bool of_cuda = matches(name, "^(cuda|cublas|curand|nvrtc|nvtx|mma)");
   if (of_cuda && !inside_kernels && !source.in("tests/emulator") &&
       source.path != "src/comm/nccl.cpp")
