@@ -39,8 +39,8 @@ void add_every_basis(std::vector<Case>& all, std::index_sequence<I...>) {
   for (const Basis& basis : {Basis(std::variant_alternative_t<I, Basis>{})...}) {
     all.push_back(
         chain(std::string("every layer ") + name(basis), 4, {7, 5, 1}, basis, basis, true, true));
-    all.push_back(
-        chain(std::string("bare layers of ") + name(basis), 4, {6, 1}, basis, basis, false, false));
+    all.push_back(chain(std::string("bare layers of ") + name(basis), 4, {6, 5, 1}, basis, basis,
+                        false, false));
   }
 }
 
@@ -50,10 +50,11 @@ std::vector<Case> cases() {
   all.push_back(chain("mlp", 8, {16, 16, 1}, identity, relu, false, false));
   all.push_back(chain("mlp, odd widths", 12, {7, 13, 1}, identity, relu, false, false));
   all.push_back(chain("mlp, wide", 3, {70, 66, 1}, identity, relu, false, false));
+  all.push_back(chain("linear", 4, {70, 66, 1}, identity, identity, false, false));
   all.push_back(chain("one layer", 5, {1}, identity, relu, false, false));
   all.push_back(chain("relu with norm and base", 4, {9, 5, 1}, identity, relu, true, true));
   all.push_back(chain("relu with base", 4, {9, 1}, relu, relu, false, true));
-  for (int grids : {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 70}) {
+  for (int grids : {2, 3, 5, 8, 9, 70}) {
     const Basis other = basis::Rbf{grids, 0.25f * static_cast<float>(grids - 1)};
     all.push_back(chain("fastkan, " + std::to_string(grids) + " gaussians", 6, {11, 6, 1}, other,
                         other, true, true));
@@ -221,16 +222,16 @@ TEST(CudaGeneral, TrainsAsThePlainLoops) {
       Batch batch(e, 0);
       GeneralDecoder decoder(e.spec, e.layout, Precision::fp32, GemmChoice::own, small_budget(e));
       batch.train(decoder, objective);
-      expect_agreement(e, batch.result(), 0, 2e-5, c.label + ", " + std::to_string(rows) + " rows");
+      expect_agreement(e, batch.result(), 0, 1e-5, c.label + ", " + std::to_string(rows) + " rows");
     }
 }
 
 TEST(CudaGeneral, AddsToTheGradientAndSetsTheSums) {
-  const Example e(cases()[6], 40, loss::Mse{}, 1);
+  const Example e(cases()[7], 40, loss::Mse{}, 1);
   Batch batch(e, 2);
   GeneralDecoder decoder(e.spec, e.layout, Precision::fp32, GemmChoice::own);
   batch.train(decoder, {loss::Mse{}, 1});
-  expect_agreement(e, batch.result(), 2, 2e-5, "a gradient of 2");
+  expect_agreement(e, batch.result(), 2, 1e-5, "a gradient of 2");
   batch.rows = 0;
   batch.train(decoder, {loss::Mse{}, 1});
   EXPECT_EQ(batch.result().sums, (std::vector<double>{0, 0}));
@@ -248,15 +249,47 @@ TEST(CudaGeneral, TakesCublasForLargeLayersAndTf32) {
         Batch batch(e, 0);
         GeneralDecoder decoder(e.spec, e.layout, precision, choice);
         batch.train(decoder, objective);
-        expect_agreement(e, batch.result(), 0, precision == Precision::tf32 ? 5e-3 : 2e-5,
+        expect_agreement(e, batch.result(), 0, precision == Precision::tf32 ? 5e-3 : 1e-5,
                          c.label + " by choice " + std::to_string(static_cast<int>(choice)) +
                              " in " + name(precision));
       }
 }
 
+// A training call recorded into a graph.
+class Recorded {
+ public:
+  Recorded(GeneralDecoder& decoder, Batch& batch, const Objective& objective) {
+    checked(cudaStreamCreate(&stream_));
+    checked(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+    batch.train(decoder, objective, stream_);
+    checked(cudaStreamEndCapture(stream_, &graph_));
+    checked(cudaGraphInstantiate(&run_, graph_));
+  }
+  ~Recorded() {
+    cudaGraphExecDestroy(run_);
+    cudaGraphDestroy(graph_);
+    cudaStreamDestroy(stream_);
+  }
+  void launch() {
+    checked(cudaGraphLaunch(run_, stream_));
+    checked(cudaStreamSynchronize(stream_));
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaGraph_t graph_;
+  cudaGraphExec_t run_;
+};
+
+void expect_same_bits(const Trained& a, const Trained& b, const std::string& where) {
+  EXPECT_EQ(a.gradient, b.gradient) << where;
+  EXPECT_EQ(a.dfeatures, b.dfeatures) << where;
+  EXPECT_EQ(a.sums, b.sums) << where;
+}
+
 TEST(CudaGeneral, GivesTheSameBitsUnderAnyScheduleAndFromAGraph) {
   const Objective objective{loss::L1{}, 0.1};
-  for (const Case& c : {cases()[2], cases()[17]}) {
+  for (const Case& c : {cases()[2], cases()[13]}) {
     const Example e(c, 150, objective.loss, objective.scale);
     std::vector<Trained> runs;
     for (std::uint64_t seed : {1, 2, 3}) {
@@ -264,31 +297,27 @@ TEST(CudaGeneral, GivesTheSameBitsUnderAnyScheduleAndFromAGraph) {
       GeneralDecoder decoder(e.spec, e.layout, Precision::fp32, GemmChoice::own, small_budget(e));
       Batch warm(e, 0), batch(e, 0);
       warm.train(decoder, objective);
-      const long before = static_cast<long>(emulator::allocations());
-      cudaStream_t stream;
-      checked(cudaStreamCreate(&stream));
-      cudaGraph_t graph;
-      cudaGraphExec_t run;
-      checked(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-      batch.train(decoder, objective, stream);
-      checked(cudaStreamEndCapture(stream, &graph));
-      checked(cudaGraphInstantiate(&run, graph));
-      checked(cudaGraphLaunch(run, stream));
-      checked(cudaStreamSynchronize(stream));
-      EXPECT_EQ(static_cast<long>(emulator::allocations()), before);
+      const std::size_t before = emulator::allocations();
+      Recorded(decoder, batch, objective).launch();
+      EXPECT_EQ(emulator::allocations(), before);
       runs.push_back(warm.result());
       runs.push_back(batch.result());
-      checked(cudaGraphExecDestroy(run));
-      checked(cudaGraphDestroy(graph));
-      checked(cudaStreamDestroy(stream));
     }
     emulator::reset();
-    for (const Trained& other : runs) {
-      EXPECT_EQ(other.gradient, runs[0].gradient) << c.label;
-      EXPECT_EQ(other.dfeatures, runs[0].dfeatures) << c.label;
-      EXPECT_EQ(other.sums, runs[0].sums) << c.label;
-    }
+    for (const Trained& other : runs) expect_same_bits(other, runs[0], c.label);
   }
+}
+
+TEST(CudaGeneral, KeepsWhatGraphsHoldWhenItsMemoryGrows) {
+  const Objective objective{loss::Mse{}, 1};
+  const Example few(cases()[7], 40, objective.loss, 1), many(cases()[7], 200, objective.loss, 1);
+  GeneralDecoder decoder(few.spec, few.layout, Precision::fp32, GemmChoice::own);
+  Batch warm(few, 0), batch(few, 0), large(many, 0);
+  warm.train(decoder, objective);
+  Recorded recorded(decoder, batch, objective);
+  large.train(decoder, objective);
+  recorded.launch();
+  expect_same_bits(batch.result(), warm.result(), "after growth");
 }
 
 // To 10 bits of mantissa, ties away from zero.
