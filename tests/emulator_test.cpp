@@ -6,7 +6,8 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numeric>
+#include <cstdlib>
+#include <filesystem>
 #include <set>
 #include <vector>
 
@@ -197,6 +198,19 @@ TEST_F(Emulator, WritingOutsideAnAllocationIsFound) {
   }
 }
 
+// As when a destructor frees what a kernel wrote beside.
+TEST_F(Emulator, AFaultFoundWhereNothingMayBeThrownIsThrownByTheNextCall) {
+  if (sanitized()) GTEST_SKIP() << "the sanitizer finds it first";
+  {
+    const Room<float> out(10);
+    launch(write_kernel, {1, 32}, out.data, 10, 1.0f);
+  }
+  void* memory = nullptr;
+  EXPECT_THROW(cudaMalloc(&memory, 8), emulator::Fault);
+  EXPECT_EQ(cudaMalloc(&memory, 8), cudaSuccess);
+  EXPECT_EQ(cudaFree(memory), cudaSuccess);
+}
+
 TEST_F(Emulator, InstructionsSayWhereTheyAreAskedForWhatIsNotThere) {
   const Room<float> out(10);
   EXPECT_NE(message_of<emulator::Fault>([&] {
@@ -311,6 +325,30 @@ TEST_F(Emulator, DevicesMayBeManyOrNone) {
   EXPECT_EQ(cudaGetDeviceCount(&count), cudaErrorInsufficientDriver);
   void* memory = nullptr;
   EXPECT_EQ(cudaMalloc(&memory, 8), cudaErrorInsufficientDriver);
+}
+
+// Runs itself again, with the variable set.
+TEST(EmulatorsVariable, SpeaksToWholePrograms) {
+  if (!std::getenv("KANBENCH_EMULATOR")) {
+    const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+    const std::string command = "KANBENCH_EMULATOR=memory=64K,devices=2,capability=80,fail=6:2 '" +
+                                self + "' --gtest_filter='EmulatorsVariable.*' > /dev/null";
+    EXPECT_EQ(std::system(command.c_str()), 0);
+    EXPECT_NE(std::system(("KANBENCH_EMULATOR=memry=3 '" + self + "' > /dev/null 2>&1").c_str()),
+              0);
+    return;
+  }
+  int count = 0;
+  ASSERT_EQ(cudaGetDeviceCount(&count), cudaSuccess);
+  EXPECT_EQ(count, 2);
+  cudaDeviceProp properties;
+  ASSERT_EQ(cudaGetDeviceProperties(&properties, 1), cudaSuccess);
+  EXPECT_EQ(properties.major, 8);
+  EXPECT_EQ(properties.totalGlobalMem, 65536u);
+  void* memory = nullptr;
+  EXPECT_EQ(cudaMalloc(&memory, 65537), cudaErrorMemoryAllocation);
+  for (const cudaError_t expected : {cudaSuccess, cudaSuccess, cudaErrorMemoryAllocation})
+    EXPECT_EQ(cudaGetDeviceCount(&count), expected);
 }
 
 }  // namespace
