@@ -170,21 +170,15 @@ class Timer {
     if (start_) cudaEventDestroy(start_);
     if (end_) cudaEventDestroy(end_);
   }
-  /// Least seconds of `repeats` calls, after one that is not counted.
-  double best(int repeats, const std::function<void()>& work) {
+  double seconds(const std::function<void()>& work) {
+    checked(cudaEventRecord(start_, stream_));
     work();
-    double least = std::numeric_limits<double>::max();
-    for (int i = 0; i < repeats; ++i) {
-      checked(cudaEventRecord(start_, stream_));
-      work();
-      checked(cudaEventRecord(end_, stream_));
-      checked(cudaEventSynchronize(end_));
-      float milliseconds = 0;
-      checked(cudaEventElapsedTime(&milliseconds, start_, end_));
-      least = std::min(least, static_cast<double>(milliseconds) * 1e-3);
-    }
+    checked(cudaEventRecord(end_, stream_));
+    checked(cudaEventSynchronize(end_));
+    float milliseconds = 0;
+    checked(cudaEventElapsedTime(&milliseconds, start_, end_));
     // The clock's own step, so that nothing is infinitely fast.
-    return std::max(least, 5e-7);
+    return std::max(static_cast<double>(milliseconds) * 1e-3, 5e-7);
   }
 
  private:
@@ -208,9 +202,9 @@ class Measurement {
 
   std::vector<Ceiling> all() {
     copy();
-    arithmetic("flops", "flop", sizes_.instructions * 2.0, multiply_kernel);
+    arithmetic("flops", "flop", 2, multiply_kernel);
     for (const std::int64_t bytes : sizes_.tables) random_access(bytes);
-    arithmetic("exp", "exp", sizes_.instructions, exponential_kernel);
+    arithmetic("exp", "exp", 1, exponential_kernel);
     product<HalfProduct>();
     product<Tf32Product>();
     return std::move(found_);
@@ -225,21 +219,33 @@ class Measurement {
             dim3(kThreads), 0, stream_};
   }
   static double threads(const Grid& grid) { return static_cast<double>(grid.blocks.x) * kThreads; }
-  void add(const std::string& name, double amount, const std::string& unit,
-           const std::function<void()>& work) {
-    found_.push_back({name, amount / timer_.best(sizes_.repeats, work), unit});
+
+  /// Times work(n), which does n times `unit_amount`, for n up to `most`.
+  void add(const std::string& name, const std::string& unit, double unit_amount, std::int64_t most,
+           const std::function<void(std::int64_t)>& work) {
+    std::int64_t n = std::min<std::int64_t>(most, std::max<std::int64_t>(kChains, most / 4096));
+    timer_.seconds([&] { work(n); });
+    double least = timer_.seconds([&] { work(n); });
+    while (least < sizes_.seconds && n < most) {
+      n = std::min(4 * n, most);
+      least = timer_.seconds([&] { work(n); });
+    }
+    for (int i = 1; i < sizes_.repeats; ++i)
+      least = std::min(least, timer_.seconds([&] { work(n); }));
+    found_.push_back({name, unit_amount * static_cast<double>(n) / least, unit});
   }
 
   void copy() {
     std::size_t free = 0, total = 0;
     checked(cudaMemGetInfo(&free, &total));
     const std::int64_t bytes = std::min(sizes_.copy_bytes, static_cast<std::int64_t>(free / 4));
-    const std::int64_t count = std::max<std::int64_t>(1, bytes / 16);
+    const std::int64_t most = std::max<std::int64_t>(1, bytes / 16);
     DeviceArray<uint4> buffer;
-    uint4* from = buffer.reserve(2 * count);
-    checked(cudaMemsetAsync(from, 0, static_cast<std::size_t>(2 * count) * sizeof(uint4), stream_));
-    add("bandwidth", 32.0 * static_cast<double>(count), "byte",
-        [&] { launch(copy_kernel, grid(copy_kernel), from, from + count, count); });
+    uint4* from = buffer.reserve(2 * most);
+    checked(cudaMemsetAsync(from, 0, static_cast<std::size_t>(2 * most) * sizeof(uint4), stream_));
+    const Grid shape = grid(copy_kernel);
+    add("bandwidth", "byte", 32, most,
+        [&](std::int64_t count) { launch(copy_kernel, shape, from, from + most, count); });
   }
 
   void random_access(std::int64_t bytes) {
@@ -249,9 +255,9 @@ class Measurement {
         bytes >> 20 ? std::to_string(bytes >> 20) + " MB" : std::to_string(bytes >> 10) + " kB";
     checked(cudaMemsetAsync(data, 0, static_cast<std::size_t>(bytes), stream_));
     const Grid shape = grid(gather_kernel);
-    add("gather " + size, threads(shape) * sizes_.accesses, "sector", [&] {
+    add("gather " + size, "sector", threads(shape), sizes_.accesses, [&](std::int64_t accesses) {
       launch(gather_kernel, shape, reinterpret_cast<const std::uint32_t*>(data),
-             bits_of(bytes / 32), sizes_.accesses, out_.data());
+             bits_of(bytes / 32), static_cast<int>(accesses), out_.data());
     });
     additions<AddFloat>(size, data, bytes);
     additions<AddFloat2>(size, data, bytes);
@@ -268,23 +274,27 @@ class Measurement {
     // One width's bits may be another's infinity.
     checked(cudaMemsetAsync(table, 0, static_cast<std::size_t>(bytes), stream_));
     const Grid shape = grid(add_kernel<Add>);
-    add(std::string("red ") + Add::name + " " + size, threads(shape) * sizes_.accesses, "red", [&] {
-      launch(add_kernel<Add>, shape, reinterpret_cast<Element*>(table), bits, sizes_.accesses);
-    });
+    add(std::string("red ") + Add::name + " " + size, "red", threads(shape), sizes_.accesses,
+        [&](std::int64_t accesses) {
+          launch(add_kernel<Add>, shape, reinterpret_cast<Element*>(table), bits,
+                 static_cast<int>(accesses));
+        });
   }
 
   void arithmetic(const char* name, const char* unit, double amount, void (*kernel)(int, float*)) {
     const Grid shape = grid(kernel);
-    add(name, threads(shape) * amount, unit,
-        [&] { launch(kernel, shape, sizes_.instructions, out_.data()); });
+    add(name, unit, threads(shape) * amount, sizes_.instructions, [&](std::int64_t instructions) {
+      launch(kernel, shape, static_cast<int>(instructions), out_.data());
+    });
   }
 
   template <class Product>
   void product() {
-    const int instructions = std::max(kChains, sizes_.instructions / 8);
     const Grid shape = grid(product_kernel<Product>);
-    add(Product::name, threads(shape) / 32 * instructions * Product::operations, "flop",
-        [&] { launch(product_kernel<Product>, shape, instructions, out_.data()); });
+    add(Product::name, "flop", threads(shape) / 32 * Product::operations, sizes_.instructions,
+        [&](std::int64_t instructions) {
+          launch(product_kernel<Product>, shape, static_cast<int>(instructions), out_.data());
+        });
   }
 
   cudaStream_t stream_;

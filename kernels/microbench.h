@@ -10,17 +10,20 @@
 
 namespace kanbench::cuda {
 
-/// How much work each measurement does; the defaults take about a second of an H200.
+/// How much work each measurement does at most; it begins with a few thousandths of that and takes
+/// four times as much until it lasts long enough to be timed.
 struct MeasureSizes {
   /// Bytes copied from one half of a buffer to the other; less where the device has not the room.
   std::int64_t copy_bytes = std::int64_t{1} << 30;
   /// Tables that are read and added to at random, in bytes, powers of two from 1024.
   std::vector<std::int64_t> tables = {std::int64_t{1} << 20, std::int64_t{4} << 20,
                                       std::int64_t{16} << 20, std::int64_t{64} << 20};
-  /// Blocks a multiprocessor, fewer where it does not hold them at once; accesses, and instructions
-  /// of arithmetic, by each thread.
-  int blocks = 8, accesses = 256, instructions = 65536;
-  /// The best of so many is taken.
+  /// Blocks a multiprocessor, fewer where it does not hold them at once.
+  int blocks = 8;
+  /// Accesses of each thread, and instructions of arithmetic.
+  int accesses = 1024, instructions = 1 << 17;
+  /// Long enough to be timed; the best of so many is taken then.
+  double seconds = 1e-3;
   int repeats = 3;
 };
 
