@@ -89,6 +89,19 @@ TEST_F(Emulator, LanesOfAWarpDoNotRunInStep) {
   }
 }
 
+KB_KERNEL(64) leave_early_kernel(int* out) {
+  if (threadIdx.x % 3) return;
+  __syncwarp();
+  out[threadIdx.x] = 1;
+}
+
+TEST_F(Emulator, LanesThatHaveEndedDoNotHoldUpSyncwarp) {
+  const Room<int> out(64);
+  launch(leave_early_kernel, {1, 64}, out.data);
+  EXPECT_EQ(out.read()[33], 1);
+  EXPECT_EQ(out.read()[34], -1);
+}
+
 KB_KERNEL(64) copy_without_waiting_kernel(const float4* in, float4* out, bool waits) {
   KB_SHARED(float4, staged);
   copy_async16(staged + threadIdx.x, in + threadIdx.x);

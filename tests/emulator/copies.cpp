@@ -54,9 +54,9 @@ void copy(const Rectangle& r) {
 cudaError_t find_ends(const Rectangle& r, cudaMemcpyKind kind, Ends& ends) {
   if (!r.to || !r.from || r.width > r.to_pitch || r.width > r.from_pitch)
     return cudaErrorInvalidValue;
-  const bool inside = find_room(r.to, span_of(r.to_pitch, r), ends.to) &
-                      find_room(r.from, span_of(r.from_pitch, r), ends.from);
-  return inside && fits(kind, ends) ? cudaSuccess : cudaErrorInvalidValue;
+  const bool to_inside = find_room(r.to, span_of(r.to_pitch, r), ends.to);
+  const bool from_inside = find_room(r.from, span_of(r.from_pitch, r), ends.from);
+  return to_inside && from_inside && fits(kind, ends) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 cudaError_t copy_waiting(const Rectangle& r, cudaMemcpyKind kind) {
