@@ -1,0 +1,200 @@
+#!/usr/bin/env bash
+# Everything that only a CUDA device can show, in one call and without a network:
+#   gpu_suite.sh [--emulated] [--budget SECONDS] [OUT]
+# Builds (what the machine lacks comes from third_party/, see scripts/bundle_deps.sh), runs the
+# tests of backends on the device, its microbenchmarks and the speed table, quality against the
+# CPU, 1024^3 voxels resident and streamed, PyTorch beside it, and compute-sanitizer. A part that
+# fails does not stop the others. The table comes last; OUT (default build/gpu_suite) then holds
+# table.txt, summary.json, perf.json, peers.json and log.txt.
+# --emulated does the same at toy sizes on tests/emulator, to try the script itself.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+emulated=0
+budget=530
+out=build/gpu_suite
+while [ $# -gt 0 ]; do
+  case $1 in
+    --emulated) emulated=1 ;;
+    --budget)
+      budget=${2:?gpu_suite.sh: --budget needs seconds}
+      shift
+      ;;
+    -h | --help)
+      sed -n '2,10s/^# //p' "$0"
+      exit 0
+      ;;
+    -*)
+      echo "gpu_suite.sh: unknown option $1; there are --emulated and --budget SECONDS" >&2
+      exit 2
+      ;;
+    *) out=$1 ;;
+  esac
+  shift
+done
+
+build=${KANBENCH_GPU_BUILD:-build/gpu}
+work=$build/suite
+jobs=$(nproc)
+configs=benchmarks/h200
+if [ "$emulated" = 1 ]; then
+  suffix=_tiny program=$build/kanbench_emulated volume=16x16x16 large=24x24x24 batch=128
+  seconds=0.02 limit=1M
+else
+  suffix='' program=$build/kanbench volume=256x256x256 large=1024x1024x1024 batch=262144
+  seconds=1 limit=1200M
+fi
+mkdir -p "$out" && rm -rf "$work" && mkdir -p "$work" || exit 1
+parts=$work/parts.tsv
+log=$out/log.txt
+: >"$log"
+rm -f "$out"/{table.txt,summary.json,perf.json,peers.json}
+
+# part NAME SECONDS COMMAND...: runs it within so many seconds and what is left of the budget.
+# Status 77 means that there was nothing to run on.
+part() {
+  local name=$1 most=$2 began=$SECONDS status=0
+  shift 2
+  local left=$((budget - SECONDS))
+  if [ "$left" -lt 5 ]; then
+    printf '%s\tno time left\t0\n' "$name" >>"$parts"
+    return
+  fi
+  [ "$most" -lt "$left" ] || most=$left
+  echo "== $name (at most $most s)"
+  printf '\n== %s\n' "$name" >>"$log"
+  run_part "$most" "$@" >>"$log" 2>&1 || status=$?
+  case $status in
+    0) status=passed ;;
+    77) status=skipped ;;
+    124 | 137) status='out of time' ;;
+    *) status="failed ($status)" ;;
+  esac
+  printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - began))" >>"$parts"
+  echo "== $name: $status, $((SECONDS - began)) s"
+  case $status in failed* | 'out of time') tail -n 12 "$log" ;; esac
+}
+
+# Functions of this script cannot be handed to `timeout`: another shell has them from here.
+run_part() {
+  local most=$1
+  shift
+  timeout -k 5 "$most" bash -c "$(declare -f); $(settings); $*"
+}
+settings() { declare -p emulated build work jobs configs suffix program volume large batch seconds \
+  limit out; }
+
+build_all() {
+  local options=(-DCMAKE_BUILD_TYPE=Release -DKANBENCH_CUDA=ON) capability
+  if command -v ninja >/dev/null; then options+=(-G Ninja); fi
+  if [ "$emulated" = 1 ]; then
+    options+=(-DKANBENCH_CUDA=OFF)
+  else
+    # Code for this device alone, and no PTX: the build is part of the time.
+    capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+    if [ -n "$capability" ]; then options+=("-DKANBENCH_CUDA_ARCHITECTURES=$capability-real"); fi
+  fi
+  cmake -S . -B "$build" "${options[@]}" || return
+  if [ "$emulated" = 1 ]; then
+    cmake --build "$build" -j "$jobs" --target kanbench_emulated cuda_microbench_test
+  else
+    cmake --build "$build" -j "$jobs" --target kanbench device_tests
+  fi
+}
+
+show_devices() {
+  nvidia-smi
+  "$program" info --devices
+  "$program" info --devices | grep -q cuda
+}
+
+run_tests() {
+  local choice=(-L '^device$')
+  if [ "$emulated" = 1 ]; then choice=(-R CudaMicrobench); fi
+  ctest --test-dir "$build" "${choice[@]}" --output-on-failure --timeout 120
+}
+
+make_volumes() {
+  "$program" synth turbulence --size "$volume" -o "$work/data" &&
+    cp demo_data/nucleon_* "$work/data/" &&
+    "$program" synth turbulence --size "$large" -o "$work/large"
+}
+
+measure_speed() {
+  "$program" perf --device cuda --params "$configs/speed$suffix.json" --data-dir "$work/data" \
+    --batch-size "$batch" --seconds "$seconds" --tuning-file "$work/tuning.json" \
+    --json "$out/perf.json"
+}
+
+# train NAME PARAMS DIRECTORY OPTIONS...: one sweep, its rows in WORK/NAME/results.csv.
+train() {
+  local name=$1 params=$2 directory=$3
+  shift 3
+  "$program" bench --params "$params" --data-dir "$directory" --output-dir "$work/$name" \
+    --save-mode none --no-resume --tuning-file "$work/tuning.json" "$@"
+}
+
+train_quality() {
+  local params=$configs/quality$suffix.json status=0 precision
+  train cpu "$params" "$work/data" --device cpu --batch-size 1024 || return
+  for precision in auto fp32; do
+    train "quality_$precision" "$params" "$work/data" --device cuda --batch-size 1024 \
+      --precision "$precision" || status=$?
+  done
+  train deterministic_1 "$params" "$work/data" --device cuda --batch-size 1024 --deterministic \
+    --save-mode all --run-index 0 &&
+    train deterministic_2 "$params" "$work/data" --device cuda --batch-size 1024 --deterministic \
+      --save-mode all --run-index 0 &&
+    cmp "$work"/deterministic_1/models_saved/* "$work"/deterministic_2/models_saved/* || status=$?
+  return "$status"
+}
+
+train_large() {
+  local params=$configs/large$suffix.json
+  train resident "$params" "$work/large" --device cuda --batch-size "$batch" &&
+    train streamed "$params" "$work/large" --device cuda --batch-size "$batch" \
+      --device-memory-limit "$limit"
+}
+
+time_peers() {
+  local python=${KANBENCH_TORCH_PYTHON:-python3} options=()
+  "$python" -c 'import torch' || return 77
+  if [ "$emulated" = 1 ]; then
+    options=(--params "$configs/peers_tiny.json" --batch-size 128 --seconds 0.02 --rounds 1)
+  else
+    "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' || return 77
+    options=(--batch-size "$batch" --seconds 1 --rounds 1 --psnr 40)
+  fi
+  "$python" benchmarks/peers/compare.py --program "$program" --device cuda --json \
+    "$out/peers.json" "${options[@]}"
+}
+
+sanitize() {
+  command -v compute-sanitizer || return 77
+  [ "$emulated" = 0 ] || return 77
+  local tool status=0
+  for tool in memcheck racecheck; do
+    compute-sanitizer --tool "$tool" --error-exitcode 9 "$program" bench \
+      --params params/debug.json --data-dir "$work/data" --dataset nucleon --device cuda \
+      --batch-size 4096 --epochs 1 --output-dir "$work/sanitized" --save-mode none --no-resume \
+      2>&1 | tee "$work/$tool.txt"
+    status=$((status | PIPESTATUS[0]))
+    if grep -q 'Device not supported' "$work/$tool.txt"; then return 77; fi
+  done
+  return "$status"
+}
+
+part build 280 build_all
+part devices 20 show_devices
+part volumes 60 make_volumes
+part tests 100 run_tests
+part speed 120 measure_speed
+part quality 90 train_quality
+part large 90 train_large
+part peers 120 time_peers
+part sanitizer 90 sanitize
+
+python3 scripts/gpu_suite_table.py --work "$work" --out "$out" --targets "$configs/targets.json" \
+  --emulated "$emulated" | tee "$out/table.txt"
+if [ "${PIPESTATUS[0]}" -ne 0 ]; then cat "$parts"; fi
+! grep -qE 'failed|out of time|no time' "$parts"
