@@ -52,8 +52,8 @@ double product_flops(const ModelSpec& spec) {
   return flops;
 }
 
-Stage stage(const char* name, double seconds, const Work& work, const std::string& ceiling,
-            double done, double per_second) {
+Stage make_stage(const char* name, double seconds, const Work& work, const std::string& ceiling,
+                 double done, double per_second) {
   return {name,       seconds, work.flops,
           work.bytes, ceiling, per_second > 0 ? done / seconds / per_second : 0};
 }
@@ -88,47 +88,47 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
     sample(volume, whole(volume.shape), stream, 0, batch.points, batch.targets);
   });
   const double sampled = n * (16 + 8.0 * static_cast<double>(size_of(volume.dtype)));
-  all.push_back(
-      stage("sample", seconds, {n * 60, sampled}, "bandwidth", sampled, rate(top, "bandwidth")));
+  all.push_back(make_stage("sample", seconds, {n * 60, sampled}, "bandwidth", sampled,
+                           rate(top, "bandwidth")));
 
   FeatureRows encoded;
   seconds = best_seconds(stream_, [&] { encoded = encode_batch(model, d, points); });
   const double sectors = n * levels * 8;
   if (levels > 0)
-    all.push_back(stage("encode", seconds, {n * levels * 150, n * features * 9 * entry}, "gather",
-                        sectors, rate_by_table(top, "gather", level_bytes * entry)));
+    all.push_back(make_stage("encode", seconds, {n * levels * 150, n * features * 9 * entry},
+                             "gather", sectors, rate_by_table(top, "gather", level_bytes * entry)));
 
   const double products = n * product_flops(spec);
   seconds = best_seconds(stream_, [&] { predict(model, points, {values.data(), rows, 1, rows}); });
   const char* product = !d.plan                                ? "flops"
                         : d.plan->precision == Precision::tf32 ? "mma tf32"
                                                                : "mma half";
-  all.push_back(stage("predict", seconds, {products, n * features * entry}, product, products,
-                      rate(top, product)));
+  all.push_back(make_stage("predict", seconds, {products, n * features * entry}, product, products,
+                           rate(top, product)));
   // Without what goes before and after: the decoder there and back.
   const bool fuses = d.fuses.value_or(false);
   d.fuses = false;
   if (d.plan) {
     seconds = best_seconds(stream_, [&] { enqueue_decoder(model, d, batch, encoded); });
-    all.push_back(stage("decoder", seconds, {3 * products, 2 * n * features * entry}, product,
-                        3 * products, rate(top, product)));
+    all.push_back(make_stage("decoder", seconds, {3 * products, 2 * n * features * entry}, product,
+                             3 * products, rate(top, product)));
     if (levels > 0) {
       seconds = best_seconds(stream_, [&] { enqueue_scatter(model, d, batch, encoded); });
       const std::string red = d.grid.features >= 4   ? "red v4.f32"
                               : d.grid.features == 2 ? "red v2.f32"
                                                      : "red f32";
-      all.push_back(stage("scatter", seconds, {n * levels * 125, n * features * 9 * 4}, red,
-                          n * levels * 8 * std::max(1, d.grid.features / 4),
-                          rate_by_table(top, red, level_bytes * 4)));
+      all.push_back(make_stage("scatter", seconds, {n * levels * 125, n * features * 9 * 4}, red,
+                               n * levels * 8 * std::max(1, d.grid.features / 4),
+                               rate_by_table(top, red, level_bytes * 4)));
     }
   }
   seconds = best_seconds(stream_, [&] { enqueue_gradient(model, d, batch); });
-  all.push_back(
-      stage("gradient", seconds, {3 * products, 0}, product, 3 * products, rate(top, product)));
+  all.push_back(make_stage("gradient", seconds, {3 * products, 0}, product, 3 * products,
+                           rate(top, product)));
   seconds = best_seconds(stream_, [&] { enqueue_update(model, d, adam); });
   const double updated = static_cast<double>(model.layout().size) * (7 * 4 + entry);
-  all.push_back(stage("update", seconds, {updated / 2, updated}, "bandwidth", updated,
-                      rate(top, "bandwidth")));
+  all.push_back(make_stage("update", seconds, {updated / 2, updated}, "bandwidth", updated,
+                           rate(top, "bandwidth")));
   d.fuses = fuses;
   checked(cudaStreamSynchronize(stream_));
   return all;

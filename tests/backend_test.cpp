@@ -3,6 +3,7 @@
 #include "kanbench/backend.h"
 
 #include <cmath>
+#include <iostream>
 #include <string>
 #include <vector>
 
@@ -64,6 +65,18 @@ std::vector<Case> cases() {
     all.push_back({"fastkan, " + std::to_string(grids) + " gaussians",
                    chain(HashGrid{3, 2, 7, 4, 1.7}, {11, 6, 1}, rbf, rbf, true, true)});
   }
+  for (int neurons : {16, 32, 64, 128}) {
+    const Basis rbf = basis::Rbf{};
+    ModelSpec kan = chain(HashGrid{3, 2, 7, 4, 1.7}, {neurons, neurons, 1}, rbf, rbf, true, true);
+    kan.layers[0].norm = false;
+    all.push_back({"fastkan, 2 x " + std::to_string(neurons), kan});
+    all.push_back(
+        {"mlp, 2 x " + std::to_string(neurons),
+         chain(HashGrid{3, 2, 7, 4, 1.7}, {neurons, neurons, 1}, identity, relu, false, false)});
+  }
+  all.push_back({"mlp, 8 x 16 behind 18 numbers",
+                 chain(HashGrid{9, 2, 7, 4, 1.2}, {16, 16, 16, 16, 16, 16, 16, 16, 1}, identity,
+                       relu, false, false)});
   const Basis rbf = basis::Rbf{};
   ModelSpec first = chain(HashGrid{4, 8, 8, 4, 1.5}, {32, 32, 1}, rbf, rbf, true, true);
   first.layers[0].norm = false;
@@ -104,17 +117,34 @@ struct Batch {
       targets[i] = unit_float(words.v[3]);
     }
   }
-  ConstRows point_rows() const { return {points.data(), rows, 3, rows}; }
-  ConstRows target_rows() const { return {targets.data(), rows, 1, rows}; }
   void point(std::int64_t i, double* p) const {
     for (int d = 0; d < 3; ++d) p[d] = points[d * rows + i];
   }
 };
 
-// Length of the difference over the length of what is wanted.
+// A batch in a backend's memory.
+struct Placed {
+  Buffer<float> points, targets;
+  std::int64_t rows;
+  Placed(Backend& backend, const Batch& batch)
+      : points(backend, 3 * batch.rows), targets(backend, batch.rows), rows(batch.rows) {
+    backend.upload(points.data(), batch.points.data(), points.bytes());
+    backend.upload(targets.data(), batch.targets.data(), targets.bytes());
+  }
+  ConstRows point_rows() const { return {points.data(), rows, 3, rows}; }
+  ConstRows target_rows() const { return {targets.data(), rows, 1, rows}; }
+};
+
+std::vector<float> download(const Buffer<float>& buffer, Backend& backend) {
+  std::vector<float> numbers(static_cast<std::size_t>(buffer.size()));
+  backend.download(numbers.data(), buffer.data(), buffer.bytes());
+  return numbers;
+}
+
+// Length of the difference over the length of what is wanted, and `floor` beside it.
 double relative(const std::vector<double>& want, const float* got, std::int64_t from,
-                std::int64_t count) {
-  double length = 1e-30, off = 0;
+                std::int64_t count, double floor = 1e-15) {
+  double length = floor * floor, off = 0;
   for (std::int64_t i = from; i < from + count; ++i) {
     length += want[i] * want[i];
     off += (want[i] - got[i]) * (want[i] - got[i]);
@@ -122,8 +152,19 @@ double relative(const std::vector<double>& want, const float* got, std::int64_t 
   return std::sqrt(off / length);
 }
 
+double length(const std::vector<double>& numbers) {
+  double sum = 0;
+  for (double number : numbers) sum += number * number;
+  return std::sqrt(sum);
+}
+
+// Emulated, a device is slow, and the CPU has been tested without it.
 std::vector<std::unique_ptr<Backend>> all_backends() {
   std::vector<std::unique_ptr<Backend>> all;
+  for (std::size_t i = 0; i < list_cuda_devices().size(); ++i)
+    all.push_back(open_cuda(static_cast<int>(i), {}));
+  if (KANBENCH_EMULATED) return all;
+  if (all.empty()) std::cout << "no CUDA device: " << why_no_cuda() << "\n";
   for (const char* set : {"baseline", "avx2", "avx512"}) try {
       all.push_back(open_cpu(set));
     } catch (const Error&) {
@@ -132,55 +173,104 @@ std::vector<std::unique_ptr<Backend>> all_backends() {
   return all;
 }
 
+// How far rounding may move a prediction, and a tensor's gradient as a whole. In the short formats
+// a rectifier here and there lets through what it should not; a wrong term would be all of it.
+struct Tolerance {
+  double value, gradient;
+};
+Tolerance tolerance(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return {5e-5, 2e-4};
+    case Precision::tf32:
+      return {8e-3, 8e-2};
+    case Precision::fp16:
+      return {8e-3, 8e-2};
+    default:
+      return {5e-2, 2.5e-1};
+  }
+}
+
+std::vector<std::int64_t> row_counts(std::vector<std::int64_t> all) {
+  if (KANBENCH_EMULATED) all = {1, 250};
+  return all;
+}
+
 TEST(Backend, PredictsAsThePlainLoops) {
   for (const auto& backend : all_backends())
     for (const Case& c : cases())
-      for (std::int64_t rows : {1, 33, 700}) {
-        const std::vector<float> block = block_of(c.spec, 3);
-        test::Reference reference(c.spec, block);
-        Model model(*backend, c.spec);
-        model.upload(block);
-        const Batch batch(rows, 5);
-        std::vector<float> values(rows);
-        backend->predict(model, batch.point_rows(), {values.data(), rows, 1, rows});
-        for (std::int64_t i = 0; i < rows; ++i) {
-          double p[3];
-          batch.point(i, p);
-          const double want = reference.predict(p);
-          ASSERT_NEAR(values[i], want, 5e-5 * (1 + std::abs(want)))
-              << backend->name() << ", " << c.label << ", row " << i << " of " << rows;
+      for (Precision precision : backend->precisions(c.spec))
+        for (std::int64_t rows : row_counts({1, 33, 700})) {
+          const std::vector<float> block = block_of(c.spec, 3);
+          test::Reference reference(c.spec, block);
+          Model model(*backend, c.spec, precision);
+          model.upload(block);
+          const Batch batch(rows, 5);
+          const Placed placed(*backend, batch);
+          Buffer<float> out(*backend, rows);
+          backend->predict(model, placed.point_rows(), {out.data(), rows, 1, rows});
+          const std::vector<float> values = download(out, *backend);
+          for (std::int64_t i = 0; i < rows; ++i) {
+            double p[3];
+            batch.point(i, p);
+            const double want = reference.predict(p);
+            ASSERT_NEAR(values[i], want, tolerance(precision).value * (1 + std::abs(want)))
+                << backend->name() << ", " << name(precision) << ", " << c.label << ", row " << i
+                << " of " << rows;
+          }
         }
-      }
+}
+
+void check_gradient(Backend& backend, const Case& c, Precision precision, const Loss& loss,
+                    std::int64_t rows) {
+  const std::vector<float> block = block_of(c.spec, 4);
+  test::Reference reference(c.spec, block);
+  Model model(backend, c.spec, precision);
+  model.upload(block);
+  model.train();
+  Batch batch(rows, 6);
+  // Rounding must not turn an error's sign.
+  for (std::int64_t i = 0; i < rows; ++i) {
+    double p[3];
+    batch.point(i, p);
+    const float away = batch.targets[i] < 0.5f ? -0.2f : 0.2f;
+    batch.targets[i] += static_cast<float>(reference.predict(p)) - 0.5f + away;
+  }
+  const Placed placed(backend, batch);
+  const double scale = 1.0 / static_cast<double>(rows);
+  const BatchSums sums =
+      backend.gradient(model, placed.point_rows(), placed.target_rows(), {loss, scale});
+  double total = 0;
+  for (std::int64_t i = 0; i < rows; ++i) {
+    double p[3], dp[3];
+    batch.point(i, p);
+    total += reference.differentiate(p, batch.targets[i], loss, scale, dp);
+  }
+  const std::string where = backend.name() + ", " + name(precision) + ", " + c.label + ", " +
+                            name(loss) + ", " + std::to_string(rows) + " rows";
+  Tolerance near = tolerance(precision);
+  near.gradient *= std::max(1.0, static_cast<double>(c.spec.layers.size()) / 3);
+  EXPECT_TRUE(sums.finite) << where;
+  EXPECT_NEAR(sums.loss, total, near.value * static_cast<double>(rows)) << where;
+  const std::vector<float> gradient = download(model.gradient(), backend);
+  // A tensor whose terms cancel is all rounding: what counts then is how small it is.
+  const double floor = precision == Precision::fp32 ? 1e-15 : 0.02 * length(reference.gradient);
+  for (const Slice& slice : model.layout().slices)
+    EXPECT_LT(relative(reference.gradient, gradient.data(), slice.offset, slice.size(), floor),
+              near.gradient)
+        << where << ", " << slice.name;
 }
 
 TEST(Backend, GradientAgreesWithThePlainLoops) {
   for (const auto& backend : all_backends())
     for (const Case& c : cases())
-      for (const Loss& loss : {Loss{loss::L1{}}, Loss{loss::Mse{}}})
-        for (std::int64_t rows : {1, 130, 2100}) {
-          const std::vector<float> block = block_of(c.spec, 4);
-          test::Reference reference(c.spec, block);
-          Model model(*backend, c.spec);
-          model.upload(block);
-          model.train();
-          const Batch batch(rows, 6);
-          const BatchSums sums =
-              backend->gradient(model, batch.point_rows(), batch.target_rows(), {loss, 1.0 / rows});
-          double total = 0;
-          for (std::int64_t i = 0; i < rows; ++i) {
-            double p[3], dp[3];
-            batch.point(i, p);
-            total += reference.differentiate(p, batch.targets[i], loss, 1.0 / rows, dp);
+      for (Precision precision : backend->precisions(c.spec))
+        for (const Loss& loss : {Loss{loss::L1{}}, Loss{loss::Mse{}}})
+          for (std::int64_t rows : row_counts({1, 130, 2100})) {
+            // One row is at the mercy of its rounding.
+            if (rows > 1 || precision == Precision::fp32)
+              check_gradient(*backend, c, precision, loss, rows);
           }
-          const std::string where = backend->name() + ", " + c.label + ", " + name(loss) + ", " +
-                                    std::to_string(rows) + " rows";
-          EXPECT_NEAR(sums.loss, total, 5e-5 * static_cast<double>(rows)) << where;
-          for (const Slice& slice : model.layout().slices)
-            EXPECT_LT(
-                relative(reference.gradient, model.gradient().data(), slice.offset, slice.size()),
-                2e-4)
-                << where << ", " << slice.name;
-        }
 }
 
 // Infinities of either sign meet in the last layer; the mean absolute error must not hide it.
@@ -198,7 +288,8 @@ TEST(Backend, ReportsAPredictionThatIsNotFinite) {
       block[model.layout().layers[1].weight + 1] = -3e38f;
       model.upload(block);
       model.train();
-      const BatchSums sums = backend->step(model, batch.point_rows(), batch.target_rows(),
+      const Placed placed(*backend, batch);
+      const BatchSums sums = backend->step(model, placed.point_rows(), placed.target_rows(),
                                            {loss, 1.0 / 70}, Adam{}, 1);
       EXPECT_FALSE(sums.finite) << backend->name() << ", " << name(loss);
     }
@@ -206,6 +297,8 @@ TEST(Backend, ReportsAPredictionThatIsNotFinite) {
 
 TEST(Backend, ReferenceGradientIsTheCentralDifference) {
   for (const Case& c : cases()) {
+    // Wider layers say nothing more, and take their time.
+    if (make_layout(c.spec).parameters > 2000) continue;
     test::Reference reference(c.spec, block_of(c.spec, 8));
     const Loss loss = loss::Mse{};
     double p[3] = {0.313, 0.577, 0.831}, dp[3];
