@@ -114,35 +114,42 @@ pack_weights_kernel(FusedPlan plan, const float* parameters, Element* weights, f
   weights[i] = round_to<Element>(at < 0 ? 0.0f : parameters[at]);
 }
 
-// The sum of a partial sum over all blocks, and for a vector over their warps.
-KB_DEVICE float sum_partials(const float* partials, std::int64_t stride, int blocks, int warps,
-                             std::int64_t warp_stride) {
-  float sum = 0;
-  for (int b = 0; b < blocks; ++b)
-    for (int w = 0; w < warps; ++w) sum += partials[b * stride + w * warp_stride];
-  return sum;
+// Partial sums of one number are added by so many threads, each every so many blocks.
+constexpr int kParts = 8;
+
+// Where partial sum `i` belongs in the block of parameters; -1 for padding.
+KB_DEVICE std::int64_t find_partial(const FusedPlan& plan, std::int64_t i) {
+  if (i >= plan.weights) {
+    float otherwise;
+    return find_vector(plan, i - plan.weights, otherwise);
+  }
+  const FusedLayer& layer = plan.layers[find_layer(plan, i)];
+  const int place = static_cast<int>(i - layer.weights), outs = layer.out_tiles * 8;
+  const int tile = place / (outs * 16), functions = plan.functions();
+  return find_weight(layer, functions, tile / functions * 16 + place / outs % 16, tile % functions,
+                     place % outs);
 }
 
 KB_KERNEL(kThreads)
 reduce_partials_kernel(FusedPlan plan, int warps, int blocks, const float* partials,
                        float* gradient, StepState* state) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= plan.weights + plan.vectors) return;
+  KB_SHARED(float, sums);
+  constexpr int kNumbers = kThreads / kParts;
+  const int number = static_cast<int>(threadIdx.x) % kNumbers;
+  const int part = static_cast<int>(threadIdx.x) / kNumbers;
+  const std::int64_t i = std::int64_t{blockIdx.x} * kNumbers + number;
+  const std::int64_t at = i < plan.weights + plan.vectors ? find_partial(plan, i) : -1;
   const std::int64_t stride = plan.partials(warps);
-  std::int64_t at;
-  if (i < plan.weights) {
-    const FusedLayer& layer = plan.layers[find_layer(plan, i)];
-    const int place = static_cast<int>(i - layer.weights), outs = layer.out_tiles * 8;
-    const int output = place % outs, tile = place / (outs * 16), functions = plan.functions();
-    at = find_weight(layer, functions, tile / functions * 16 + place / outs % 16, tile % functions,
-                     output);
-  } else {
-    float otherwise;
-    at = find_vector(plan, i - plan.weights, otherwise);
+  float sum = 0;
+  if (at >= 0) {
+    const int copies = i < plan.weights ? 1 : warps;
+    for (int b = part; b < blocks; b += kParts)
+      for (int w = 0; w < copies; ++w) sum += partials[b * stride + w * plan.vectors + i];
   }
-  if (at < 0) return;
-  const bool vector = i >= plan.weights;
-  const float sum = sum_partials(partials + i, stride, blocks, vector ? warps : 1, plan.vectors);
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  if (part != 0 || at < 0) return;
+  for (int p = 1; p < kParts; ++p) sum += sums[p * kNumbers + number];
   if (!(fabsf(sum) <= 3.4e38f)) or_u32(&state->overflow, 1);
   gradient[at] += sum / state->loss_scale;
 }
@@ -172,8 +179,9 @@ void pack_fused(const FusedPlan& plan, const float* parameters, void* weights, f
 void reduce_fused(const FusedPlan& plan, const FusedShape& shape, int blocks, const float* partials,
                   float* gradient, StepState* state, cudaStream_t stream) {
   launch(reduce_partials_kernel,
-         Grid{dim3(blocks_for(plan.weights + plan.vectors)), dim3(kThreads), 0, stream}, plan,
-         shape.warps, blocks, partials, gradient, state);
+         Grid{dim3(blocks_for((plan.weights + plan.vectors) * kParts)), dim3(kThreads),
+              kThreads * sizeof(float), stream},
+         plan, shape.warps, blocks, partials, gradient, state);
 }
 
 }  // namespace kanbench::cuda

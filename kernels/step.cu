@@ -20,16 +20,18 @@ begin_steps_kernel(StepState* state) {
 
 KB_KERNEL(32)
 reduce_sums_kernel(int blocks, const double* sums, StepState* state) {
-  if (threadIdx.x >= 2) return;
-  double sum = 0;
-  for (int b = 0; b < blocks; ++b) sum += sums[2 * b + static_cast<int>(threadIdx.x)];
-  StepOutcome& outcome = state->outcomes[state->index];
-  if (threadIdx.x == 1) {
-    outcome.squared_error = sum;
-    return;
+  double loss = 0, squared_error = 0;
+  for (int b = static_cast<int>(threadIdx.x); b < blocks; b += 32) {
+    loss += sums[2 * b];
+    squared_error += sums[2 * b + 1];
   }
-  outcome.loss = sum;
-  if (!(fabs(sum) <= 1.7e308)) state->broken = 1;
+  loss = warp_sum(loss);
+  squared_error = warp_sum(squared_error);
+  if (threadIdx.x != 0) return;
+  StepOutcome& outcome = state->outcomes[state->index];
+  outcome.loss = loss;
+  outcome.squared_error = squared_error;
+  if (!(fabs(loss) <= 1.7e308)) state->broken = 1;
 }
 
 KB_KERNEL(32)
