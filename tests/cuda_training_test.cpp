@@ -183,6 +183,32 @@ TEST_P(CudaTraining, DeterministicModeHasTheSameBitsUnderAnySchedule) {
   }
 }
 
+// Weights that a block brings in round by round are those that stay.
+TEST_P(CudaTraining, WeightsNeedNotStayInSharedMemory) {
+  for (int neurons : {16, 64})
+    for (Precision precision : {Precision::fp16, Precision::tf32}) {
+      std::vector<float> ends[2], values[2];
+      for (bool resident : {false, true}) {
+        DeviceSettings settings;
+        settings.deterministic = true;
+        Bench bench(make_model(GetParam(), neurons, 8), precision, settings);
+        bench.train(1);
+        auto& device = *static_cast<cuda::DeviceModel*>(bench.model.cache.get());
+        ASSERT_TRUE(device.train.resident && device.predict.resident);
+        device.train.resident = device.predict.resident = resident;
+        bench.train(3);
+        ends[resident] = bench.model.download();
+        Buffer<float> out(*bench.backend, kRows);
+        bench.backend->predict(bench.model, {bench.points.data(), kRows, 3, kRows},
+                               {out.data(), kRows, 1, kRows});
+        values[resident].resize(kRows);
+        bench.backend->download(values[resident].data(), out.data(), out.bytes());
+      }
+      EXPECT_EQ(ends[0], ends[1]) << neurons << ", " << name(precision);
+      EXPECT_EQ(values[0], values[1]) << neurons << ", " << name(precision);
+    }
+}
+
 TEST_P(CudaTraining, AnOverflowLeavesTheStepOutAndScalesDown) {
   DeviceSettings settings;
   settings.deterministic = true;
