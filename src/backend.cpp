@@ -10,6 +10,18 @@ namespace kanbench {
 void* allocate(Backend& backend, std::size_t bytes) { return backend.allocate(bytes); }
 void release(Backend& backend, void* memory) noexcept { backend.release(memory); }
 
+std::size_t Backend::working_bytes(const ModelSpec& spec, std::int64_t rows) const {
+  return static_cast<std::size_t>(rows) * bytes_per_row(spec);
+}
+
+void Backend::sample_bricks(std::span<const BrickRows> bricks, const Stream& stream, Rows points,
+                            Rows targets) {
+  for (const BrickRows& part : bricks)
+    sample(part.view, part.box, stream, part.first,
+           {points.data + part.first, part.rows, 3, points.stride},
+           {targets.data + part.first, part.rows, 1, targets.stride});
+}
+
 BatchSums Backend::step(Model& model, ConstRows points, ConstRows targets,
                         const Objective& objective, const Adam& adam, std::int64_t step) {
   BatchSums sums = gradient(model, points, targets, objective);

@@ -68,11 +68,14 @@ class Benchmark {
 
   Result run() {
     describe();
-    result_.batch_size = batch_size();
-    VolumeView view = backend_.place(volume_);
+    const double room = require_room(run_, backend_);
+    resident_ = holds(choose_batch(room));
+    result_.batch_size = choose_batch(resident_ ? room : room / 2);
+    explain(room);
+    if (resident_) view_ = backend_.place(volume_);
     for (int i = 0; i < run_.repeats; ++i) {
       if (progress_.trial) progress_.trial(i, run_.repeats);
-      try_once(view, run_.seed + static_cast<std::uint64_t>(i));
+      try_once(run_.seed + static_cast<std::uint64_t>(i));
     }
     result_.peak_device_bytes = static_cast<std::int64_t>(backend_.peak_bytes());
     result_.peak_host_bytes = peak_host_bytes();
@@ -94,26 +97,41 @@ class Benchmark {
     result_.ranks = communicator_.size();
   }
 
-  std::int64_t batch_size() {
-    const double room = require_room(run_, backend_);
-    const std::size_t per_row = backend_.bytes_per_row(spec_);
+  std::int64_t choose_batch(double room) const {
     if (run_.batch_size > 0) return run_.batch_size;
-    const std::int64_t voxels = volume_.shape.count();
-    const std::int64_t chosen =
-        choose_batch_size(voxels, per_row, static_cast<std::size_t>(room), settings_.safety_margin);
-    if (progress_.detail)
-      progress_.detail("batch size " + std::to_string(chosen) + ": " +
-                       std::to_string(steps_per_epoch(voxels, chosen, communicator_.size())) +
-                       " steps an epoch of " + std::to_string(voxels) + " samples; a row takes " +
-                       std::to_string(per_row) + " bytes of " + megabytes(room) + " free");
-    return chosen;
+    return choose_batch_size(volume_.shape.count(), backend_.bytes_per_row(spec_),
+                             static_cast<std::size_t>(room), settings_.safety_margin);
   }
 
-  void try_once(const VolumeView& view, std::uint64_t seed) {
+  // Whether the volume fits beside parameters, a batch, and a share of the memory for the rest.
+  bool holds(std::int64_t batch) const {
+    const double needed =
+        static_cast<double>(layout_.size) * kTrainingBytesPerFloat +
+        static_cast<double>(batch) * static_cast<double>(backend_.bytes_per_row(spec_)) +
+        static_cast<double>(backend_.free_bytes()) / 16;
+    return backend_.holds(volume_, static_cast<std::size_t>(needed));
+  }
+
+  void explain(double room) {
+    if (!resident_) result_.device += ", volume in bricks";
+    if (!progress_.detail) return;
+    const std::int64_t voxels = volume_.shape.count(), batch = result_.batch_size;
+    if (run_.batch_size == 0)
+      progress_.detail("batch size " + std::to_string(batch) + ": " +
+                       std::to_string(steps_per_epoch(voxels, batch, communicator_.size())) +
+                       " steps an epoch of " + std::to_string(voxels) + " samples; a row takes " +
+                       std::to_string(backend_.bytes_per_row(spec_)) + " bytes of " +
+                       megabytes(room) + " free");
+    if (!resident_)
+      progress_.detail("the volume's " + megabytes(static_cast<double>(volume_.bytes())) +
+                       " do not fit beside model and batch: it is trained on in bricks");
+  }
+
+  void try_once(std::uint64_t seed) {
     Trial trial;
     trial.seed = seed;
     trial.metrics = {kNan, kNan, kNan, kNan, kNan};
-    const std::vector<float> trained = train_once(view, seed, trial);
+    const std::vector<float> trained = train_once(seed, trial);
     if (trial.history.failed)
       fail("seed " + std::to_string(seed) +
            ": the loss was not finite three times in a row; try a smaller lrate");
@@ -122,13 +140,16 @@ class Benchmark {
     result_.trials.push_back(std::move(trial));
   }
 
-  std::vector<float> train_once(const VolumeView& view, std::uint64_t seed, Trial& trial) {
+  std::vector<float> train_once(std::uint64_t seed, Trial& trial) {
     Model model(backend_, spec_, precision_);
     model.upload(draw_parameters(spec_, make_initialisation(run_), seed));
     model.train();
+    const Training training = make_training(run_, result_.batch_size, seed);
+    const Box box = whole(volume_.shape);
     trial.history =
-        train(model, view, whole(volume_.shape), make_training(run_, result_.batch_size, seed),
-              communicator_, progress_.training);
+        resident_
+            ? train(model, view_, box, training, communicator_, progress_.training)
+            : train_in_bricks(model, volume_, box, training, communicator_, progress_.training);
     if (const std::string chosen = backend_.choices(model); progress_.detail && !chosen.empty())
       progress_.detail(chosen);
     return model.download();
@@ -204,6 +225,8 @@ class Benchmark {
   Layout layout_;
   Precision precision_;
   Result result_;
+  bool resident_ = true;
+  VolumeView view_;
   bool drawn_ = false;
 };
 

@@ -4,7 +4,9 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
+#include "kanbench/brick_stream.h"
 #include "kanbench/error.h"
 #include "kanbench/metrics.h"
 
@@ -63,6 +65,17 @@ class Loop {
                    1.0 / static_cast<double>(training.batch_size * communicator.size())},
         steps_(steps_per_epoch(volume.shape.count(), training.batch_size, communicator.size())) {}
 
+  // From here on samples are drawn from bricks of `volume`.
+  void stream(const Volume& volume) {
+    Backend& backend = model_.backend();
+    const std::size_t working = backend.working_bytes(model_.spec(), training_.batch_size);
+    const std::size_t free = backend.free_bytes();
+    // An eighth is left for what a step needs beside its rows.
+    const std::size_t budget = (free - std::min(free, working)) / 8 * 7;
+    bricks_.emplace(backend, volume, plan_bricks(volume, box_, budget),
+                    BrickOrder{training_.seed, communicator_.rank(), training_.batch_size});
+  }
+
   History run() {
     snapshot_.take(0);
     for (int epoch = 0; epoch < training_.epochs && !history_.failed; ++epoch) run_epoch(epoch);
@@ -119,7 +132,7 @@ class Loop {
 
   // Steps that may be taken at once: up to the next snapshot and before step `end`.
   std::int64_t group_size(std::int64_t end) const {
-    if (communicator_.size() > 1) return 1;
+    if (communicator_.size() > 1 || bricks_) return 1;
     const std::int64_t snapshot = snapshot_step_ + steps_between_snapshots();
     return std::min({std::int64_t{model_.backend().steps_per_call()}, end - step_,
                      std::max<std::int64_t>(1, snapshot - step_)});
@@ -130,10 +143,10 @@ class Loop {
     std::vector<TrainingStep> steps;
     for (std::int64_t i = 0; i < count; ++i) steps.push_back(step_at(epoch, i));
     std::vector<BatchSums> sums;
-    if (communicator_.size() == 1)
+    if (communicator_.size() == 1 && !bricks_)
       sums = model_.backend().train(model_, volume_, box_, objective_, steps, points(), targets());
     else
-      sums.push_back(step_together(steps.front()));
+      sums.push_back(take_step(steps.front()));
     adam_steps_ += static_cast<std::int64_t>(sums.size());
     return sums;
   }
@@ -151,12 +164,17 @@ class Loop {
     return step;
   }
 
-  BatchSums step_together(const TrainingStep& step) {
+  BatchSums take_step(const TrainingStep& step) {
     Backend& backend = model_.backend();
     const std::int64_t batch = training_.batch_size;
-    backend.sample(volume_, box_, step.stream, 0, points(), targets());
-    BatchSums sums = backend.gradient(model_, {points_.data(), batch, 3, batch},
-                                      {targets_.data(), batch, 1, batch}, objective_);
+    if (bricks_)
+      bricks_->sample(step.stream, points(), targets());
+    else
+      backend.sample(volume_, box_, step.stream, 0, points(), targets());
+    const ConstRows read{points_.data(), batch, 3, batch}, wanted{targets_.data(), batch, 1, batch};
+    if (communicator_.size() == 1)
+      return backend.step(model_, read, wanted, objective_, step.adam, step.number);
+    BatchSums sums = backend.gradient(model_, read, wanted, objective_);
     communicator_.sum(model_.gradient().data(), model_.gradient().size());
     backend.gradient_changed(model_);
     sums.finite = backend.update(model_, step.adam, step.number) && std::isfinite(sums.loss);
@@ -203,6 +221,7 @@ class Loop {
   Buffer<float> points_, targets_;
   Snapshot snapshot_;
   Objective objective_;
+  std::optional<BrickStream> bricks_;
   std::int64_t steps_, step_ = 0, snapshot_step_ = 0, adam_steps_ = 0;
   std::int64_t good_steps_ = 0;
   int failures_ = 0, halvings_ = 0;
@@ -235,12 +254,30 @@ std::int64_t choose_batch_size(std::int64_t voxels, std::size_t bytes_per_row,
   return std::clamp<std::int64_t>(wanted / 256 * 256, 256, 262144);
 }
 
-History train(Model& model, const VolumeView& volume, const Box& box, const Training& training,
-              Communicator& communicator, const Progress& progress) {
+namespace {
+
+void prepare(Model& model, const Box& box, const Training& training) {
   check(training.batch_size > 0, "an empty batch");
   check(box.shape().count() > 0, "an empty box");
   if (!model.training()) model.train();
+}
+
+}  // namespace
+
+History train(Model& model, const VolumeView& volume, const Box& box, const Training& training,
+              Communicator& communicator, const Progress& progress) {
+  prepare(model, box, training);
   return Loop(model, volume, box, training, communicator, progress).run();
+}
+
+History train_in_bricks(Model& model, const Volume& volume, const Box& box,
+                        const Training& training, Communicator& communicator,
+                        const Progress& progress) {
+  prepare(model, box, training);
+  const VolumeView view = volume.view();
+  Loop loop(model, view, box, training, communicator, progress);
+  loop.stream(volume);
+  return loop.run();
 }
 
 }  // namespace kanbench

@@ -46,6 +46,13 @@ struct Decoded {
   double low = 0, high = 1;
 };
 
+/// Rows of a batch that are drawn in one brick of a volume, of which its view holds what they need.
+struct BrickRows {
+  VolumeView view;
+  Box box;
+  std::int64_t first = 0, rows = 0;
+};
+
 /// One step of training: the random words of its samples, Adam's rates, and its number (from 1).
 struct TrainingStep {
   Stream stream;
@@ -136,10 +143,16 @@ class Backend {
   /// Bytes of working memory per row of a training batch, parameters aside.
   virtual std::size_t bytes_per_row(const ModelSpec& spec) const = 0;
 
+  /// Bytes of working memory that training batches of `rows` takes in all, parameters aside.
+  virtual std::size_t working_bytes(const ModelSpec& spec, std::int64_t rows) const;
+
   /// Draws points.rows points uniformly in `box` of the volume, continuous, and their trilinear
   /// normalised values. Row i comes from words first_row + i of `stream`.
   virtual void sample(const VolumeView& volume, const Box& box, const Stream& stream,
                       std::int64_t first_row, Rows points, Rows targets) = 0;
+  /// sample() for each of these bricks, into its own rows.
+  virtual void sample_bricks(std::span<const BrickRows> bricks, const Stream& stream, Rows points,
+                             Rows targets);
   /// The model's values at points in [0, 1]^3.
   virtual void predict(const Model& model, ConstRows points, Rows values) = 0;
   /// The model's values on a lattice.

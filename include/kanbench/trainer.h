@@ -62,6 +62,12 @@ struct Progress {
 History train(Model& model, const VolumeView& volume, const Box& box, const Training& training,
               Communicator& communicator, const Progress& progress = {});
 
+/// The same on a volume that the backend does not hold: on bricks of it, in the memory that model
+/// and batch leave (see brick_stream.h). Throws Error where none of a useful size fit.
+History train_in_bricks(Model& model, const Volume& volume, const Box& box,
+                        const Training& training, Communicator& communicator,
+                        const Progress& progress = {});
+
 /// Steps in one epoch of `voxels` samples.
 std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size, int ranks);
 

@@ -56,6 +56,14 @@ void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& 
   });
 }
 
+void CpuBackend::sample_bricks(std::span<const BrickRows> bricks, const Stream& stream, Rows points,
+                               Rows targets) {
+  // Within a task sample() is serial.
+  parallel(static_cast<std::int64_t>(bricks.size()), [&](std::int64_t i) {
+    Backend::sample_bricks(bricks.subspan(static_cast<std::size_t>(i), 1), stream, points, targets);
+  });
+}
+
 ModelCache& cache_of(const Model& model) {
   // The cache belongs to the backend; making it at first use does not change the model.
   auto& slot = const_cast<Model&>(model).cache;
@@ -63,18 +71,15 @@ ModelCache& cache_of(const Model& model) {
   return *static_cast<ModelCache*>(slot.get());
 }
 
-const DecoderPlan& CpuBackend::plan_for(const Model& model, int rows) const {
-  auto& plans = cache_of(model).plans;
-  const auto found = plans.find(rows);
-  if (found != plans.end()) return found->second.decoder;
-  ModelCache::Plan& plan = plans[rows];
-  const ModelSpec& spec = model.spec();
+namespace {
+
+void make_plan(const ModelSpec& spec, const Layout& layout, int rows, ModelCache::Plan& plan) {
   check(spec.layers.size() <= kMostLayers, "a decoder of more layers than the kernels hold");
-  for (const Slice& slice : model.layout().slices)
+  for (const Slice& slice : layout.slices)
     check(!slice.encoder || slice.columns <= kMostFeatures, "more features than the kernels hold");
   for (std::size_t l = 0; l < spec.layers.size(); ++l) {
     const Layer& layer = spec.layers[l];
-    const LayerOffsets& at = model.layout().layers[l];
+    const LayerOffsets& at = layout.layers[l];
     LayerPlan p{};
     p.in = layer.in;
     p.out = layer.out;
@@ -92,7 +97,27 @@ const DecoderPlan& CpuBackend::plan_for(const Model& model, int rows) const {
   plan.decoder.output = static_cast<int>(spec.output);
   plan.decoder.rows = rows;
   lay_out(plan.layers, plan.decoder);
+}
+
+}  // namespace
+
+const DecoderPlan& CpuBackend::plan_for(const Model& model, int rows) const {
+  auto& plans = cache_of(model).plans;
+  const auto found = plans.find(rows);
+  if (found != plans.end()) return found->second.decoder;
+  ModelCache::Plan& plan = plans[rows];
+  make_plan(model.spec(), model.layout(), rows, plan);
   return plan.decoder;
+}
+
+std::size_t CpuBackend::working_bytes(const ModelSpec& spec, std::int64_t rows) const {
+  const int tile = tile_rows(spec, rows);
+  ModelCache::Plan plan;
+  make_plan(spec, make_layout(spec), tile, plan);
+  const std::int64_t tiles = ceil_divide(rows, tile);
+  const std::int64_t floats = std::min(kMaxChunks, tiles) * plan.decoder.sums;
+  return static_cast<std::size_t>(tiles * tile) * bytes_per_row(spec) +
+         static_cast<std::size_t>(floats) * sizeof(float);
 }
 
 int tile_rows(const ModelSpec& spec, std::int64_t rows) {

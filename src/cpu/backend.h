@@ -70,8 +70,11 @@ class CpuBackend : public Backend {
   void finish_staging() override {}
   std::vector<Precision> precisions(const ModelSpec&) const override { return {Precision::fp32}; }
   std::size_t bytes_per_row(const ModelSpec& spec) const override;
+  std::size_t working_bytes(const ModelSpec& spec, std::int64_t rows) const override;
   void sample(const VolumeView& volume, const Box& box, const Stream& stream,
               std::int64_t first_row, Rows points, Rows targets) override;
+  void sample_bricks(std::span<const BrickRows> bricks, const Stream& stream, Rows points,
+                     Rows targets) override;
   void predict(const Model& model, ConstRows points, Rows values) override;
   void decode(const Model& model, const Lattice& lattice, const Decoded& out) override;
   std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) override;
@@ -114,6 +117,9 @@ class CpuBackend : public Backend {
 };
 
 inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// Parts that a batch's sums are cut into at most.
+inline constexpr std::int64_t kMaxChunks = 64;
 
 /// Level `l` of the model over some tiles, its table within `block` (parameters or gradient).
 LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,

@@ -12,7 +12,6 @@ namespace {
 
 // Tiles that a thread encodes at a time: a few hundred microseconds of work.
 constexpr std::int64_t kEncodeTiles = 32;
-constexpr std::int64_t kMaxChunks = 64;
 constexpr std::int64_t kPredictRows = 1 << 16;
 
 }  // namespace

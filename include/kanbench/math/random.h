@@ -54,7 +54,14 @@ struct Stream {
 };
 
 /// What a stream of random words is drawn for; each purpose has its own sequence.
-enum class Purpose : std::uint32_t { samples = 1, encoder = 2, decoder = 3, synth = 4 };
+enum class Purpose : std::uint32_t {
+  samples = 1,
+  encoder = 2,
+  decoder = 3,
+  synth = 4,
+  bricks = 5,
+  brick_rows = 6
+};
 
 /// The stream of `purpose` for one seed and rank, at `step`.
 KB_HD Stream make_stream(std::uint64_t seed, std::uint32_t rank, Purpose purpose,
