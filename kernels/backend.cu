@@ -14,6 +14,9 @@ using cuda::checked;
 
 namespace {
 
+// Compute capability 8.0 and above.
+constexpr int kLeastMajor = 8;
+
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
@@ -59,7 +62,18 @@ std::vector<Device> list_cuda_devices() {
 
 std::string why_no_cuda() {
   int count = 0;
-  return find_obstacle(count);
+  std::string obstacle = find_obstacle(count);
+  if (!obstacle.empty()) return obstacle;
+  for (int i = 0; i < count; ++i) {
+    cudaDeviceProp p;
+    checked(cudaGetDeviceProperties(&p, i));
+    if (p.major >= kLeastMajor) return "";
+    if (i == 0)
+      obstacle = std::string(p.name) + " has compute capability " + std::to_string(p.major) + "." +
+                 std::to_string(p.minor) + ", kanbench needs " + std::to_string(kLeastMajor) +
+                 ".0.";
+  }
+  return obstacle;
 }
 
 std::unique_ptr<Backend> open_cuda(int index, const DeviceSettings& settings) {
@@ -74,7 +88,7 @@ CudaBackend::CudaBackend(int index, const DeviceSettings& settings)
     : index_(index), settings_(settings) {
   checked(cudaSetDevice(index));
   checked(cudaGetDeviceProperties(&properties_, index));
-  if (properties_.major < 8)
+  if (properties_.major < kLeastMajor)
     throw Error("--device cuda:" + std::to_string(index) + ": " + properties_.name +
                 " has compute capability " + std::to_string(properties_.major) + "." +
                 std::to_string(properties_.minor) + ", kanbench needs 8.0: use --device cpu");

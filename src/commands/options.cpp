@@ -65,9 +65,9 @@ namespace {
 
 std::string default_tuning_file() {
   if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache)
-    return std::string(cache) + "/kanbench/tuning.json";
+    return std::string(cache) + "/kanbench/tuning.txt";
   if (const char* home = std::getenv("HOME"); home && *home)
-    return std::string(home) + "/.cache/kanbench/tuning.json";
+    return std::string(home) + "/.cache/kanbench/tuning.txt";
   return "";
 }
 
@@ -96,7 +96,7 @@ void DeviceOptions::attach(CLI::App& app, const std::string& group) {
                     ->option_text("BYTES"));
   all.push_back(add_option(app, "--tuning-file", settings_.tuning_file, "FILE",
                            "Where choices measured on a CUDA device are kept (default\n"
-                           "~/.cache/kanbench/tuning.json; '' for none)"));
+                           "~/.cache/kanbench/tuning.txt; '' for none)"));
   for (CLI::Option* option : all)
     if (!group.empty()) option->group(group);
 }

@@ -231,10 +231,12 @@ void run_perf(const PerfOptions& options) {
 
 constexpr const char* kFooter =
     "Every stage of a training step is timed alone, best of several: sample (points and targets),\n"
-    "encode, forward, backward, scatter (gradients into the table), update (Adam). A stage's\n"
+    "encode, forward, backward, scatter (gradients into the table), update (Adam). A CUDA device\n"
+    "has predict, decoder (there and back) and gradient (all before the update) instead. A stage's\n"
     "ceiling is what this machine was measured to do at most: multiply-adds in registers (flops),\n"
-    "streaming through memory (bandwidth), or reading rows of a table of that size at random\n"
-    "(random rows). A stage that works from cache can pass the bandwidth of memory.\n"
+    "or of tensor cores (mma), streaming through memory (bandwidth), reading rows of a table of\n"
+    "that size at random (random rows, gather), or adding to them (red). A stage that works from\n"
+    "cache can pass the bandwidth of memory.\n"
     "\n"
     "Example:\n"
     "  kanbench perf --params params/params.json --dataset nucleon --batch-size 65536";

@@ -1,5 +1,6 @@
 // The device as it describes itself, and launches with the limits that it has.
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -188,7 +189,8 @@ cudaError_t cudaDeviceSetLimit(cudaLimit, std::size_t) {
 
 // As on a device, the versions are known where there is none.
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = state().no_devices == cudaErrorInsufficientDriver ? 11040 : CUDART_VERSION;
+  const int driver = state().driver;
+  *version = state().no_devices == cudaErrorInsufficientDriver ? std::min(driver, 11040) : driver;
   return cudaSuccess;
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {

@@ -33,7 +33,10 @@ void apply(State& s, const std::string& name, const std::string& value) {
     s.devices = static_cast<int>(number);
   else if (name == "error")
     s.no_devices = static_cast<cudaError_t>(number);
-  else if (name == "capability")
+  else if (name == "driver") {
+    s.driver = static_cast<int>(number);
+    if (s.driver < CUDART_VERSION) s.no_devices = cudaErrorInsufficientDriver;
+  } else if (name == "capability")
     s.capability = static_cast<int>(number);
   else if (name == "schedule")
     s.seed = static_cast<std::uint64_t>(number);
@@ -140,6 +143,7 @@ void reset() {
   s.pending = nullptr;
   s.sticky = s.last = s.no_devices = s.injected = cudaSuccess;
   s.fail_at = 0;
+  s.driver = CUDART_VERSION;
   s.devices = 1;
   s.device = 0;
   s.capability = 90;

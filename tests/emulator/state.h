@@ -19,6 +19,7 @@ struct State {
   bool lazy = false;
   int devices = 1, device = 0, capability = 90;
   cudaError_t no_devices = cudaSuccess;
+  int driver = CUDART_VERSION;
   std::size_t memory = std::size_t{4} << 30, used = 0, allocations = 0;
   long calls = 0, fail_at = 0;
   cudaError_t injected = cudaSuccess, sticky = cudaSuccess, last = cudaSuccess;
