@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -h | --help)
-      sed -n '2,10s/^# //p' "$0"
+      sed -n '2,11s/^# //p' "$0"
       exit 0
       ;;
     -*)
@@ -38,11 +38,11 @@ work=$build/suite
 jobs=$(nproc)
 configs=benchmarks/h200
 if [ "$emulated" = 1 ]; then
-  suffix=_tiny program=$build/kanbench_emulated volume=16x16x16 large=24x24x24 batch=128
-  seconds=0.02 limit=1M
+  suffix=_tiny program=$build/kanbench_emulated volume=16x16x16 large=64x64x64 batch=128
+  seconds=0.02 limit=200K
 else
   suffix='' program=$build/kanbench volume=256x256x256 large=1024x1024x1024 batch=262144
-  seconds=1 limit=1200M
+  seconds=1 limit=1G
 fi
 mkdir -p "$out" && rm -rf "$work" && mkdir -p "$work" || exit 1
 parts=$work/parts.tsv
@@ -131,28 +131,29 @@ train() {
   local name=$1 params=$2 directory=$3
   shift 3
   "$program" bench --params "$params" --data-dir "$directory" --output-dir "$work/$name" \
-    --save-mode none --no-resume --tuning-file "$work/tuning.json" "$@"
+    --no-resume --tuning-file "$work/tuning.json" "$@"
 }
 
 train_quality() {
   local params=$configs/quality$suffix.json status=0 precision
-  train cpu "$params" "$work/data" --device cpu --batch-size 1024 || return
+  train cpu "$params" "$work/data" --device cpu --batch-size 1024 --save-mode none || return
   for precision in auto fp32; do
     train "quality_$precision" "$params" "$work/data" --device cuda --batch-size 1024 \
-      --precision "$precision" || status=$?
+      --precision "$precision" --save-mode none || status=$?
   done
-  train deterministic_1 "$params" "$work/data" --device cuda --batch-size 1024 --deterministic \
-    --save-mode all --run-index 0 &&
-    train deterministic_2 "$params" "$work/data" --device cuda --batch-size 1024 --deterministic \
-      --save-mode all --run-index 0 &&
-    cmp "$work"/deterministic_1/models_saved/* "$work"/deterministic_2/models_saved/* || status=$?
+  local again
+  for again in 1 2; do
+    train "deterministic_$again" "$params" "$work/data" --device cuda --batch-size 1024 \
+      --deterministic --save-mode all --run-index 0 || status=$?
+  done
+  cmp "$work"/deterministic_1/models_saved/* "$work"/deterministic_2/models_saved/* || status=$?
   return "$status"
 }
 
 train_large() {
   local params=$configs/large$suffix.json
-  train resident "$params" "$work/large" --device cuda --batch-size "$batch" &&
-    train streamed "$params" "$work/large" --device cuda --batch-size "$batch" \
+  train resident "$params" "$work/large" --device cuda --batch-size "$batch" --save-mode none &&
+    train streamed "$params" "$work/large" --device cuda --batch-size "$batch" --save-mode none \
       --device-memory-limit "$limit"
 }
 
@@ -160,10 +161,11 @@ time_peers() {
   local python=${KANBENCH_TORCH_PYTHON:-python3} options=()
   "$python" -c 'import torch' || return 77
   if [ "$emulated" = 1 ]; then
-    options=(--params "$configs/peers_tiny.json" --batch-size 128 --seconds 0.02 --rounds 1)
+    options=(--params "$configs/peers_tiny.json" --torch-device cpu --batch-size 128)
+    options+=(--seconds 0.02 --rounds 1 --runs 1)
   else
     "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' || return 77
-    options=(--batch-size "$batch" --seconds 1 --rounds 1 --psnr 40)
+    options=(--batch-size "$batch" --seconds 1 --rounds 1 --runs 0 1 --psnr 40)
   fi
   "$python" benchmarks/peers/compare.py --program "$program" --device cuda --json \
     "$out/peers.json" "${options[@]}"

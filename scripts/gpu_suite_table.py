@@ -119,6 +119,7 @@ def judge_large(work: Path, targets: dict, judged: bool) -> list[dict]:
         if kind in streamed:
             entry["streamed_seconds"] = float(streamed[kind]["train_seconds"])
             entry["streamed_peak_bytes"] = int(streamed[kind]["peak_device_bytes"])
+            entry["streamed_device"] = streamed[kind]["device"]
         if judged:
             entry["holds"] = seconds <= targets["epoch_seconds"][kind] and peak <= room
             if "streamed_seconds" in entry:
@@ -135,7 +136,8 @@ def print_large(large: list[dict]) -> None:
             f"{row['network_type']:<9}epoch {row['seconds']:.2f} s, peak "
             f"{row['peak_bytes'] / 1e6:.0f} of {row['room_bytes'] / 1e6:.0f} MB "
             f"{verdict(row.get('holds'))}"
-            + (f"; streamed {streamed:.2f} s {verdict(row.get('streamed_holds'))}" if streamed else "")
+            + (f"; limited {streamed:.2f} s {verdict(row.get('streamed_holds'))}" if streamed else "")
+            + (f" ({row['streamed_device']})" if streamed else "")
         )
 
 

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import MLP, FastKAN, Field, HashGrid
+from tiny import TinyField
 
 
 def read_volume(path: Path) -> Tensor:
@@ -36,13 +37,19 @@ def lookup(volume: Tensor, points: Tensor) -> Tensor:
     return values.flatten()
 
 
+def synchronize(device: str) -> None:
+    """Waits until the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
 def voxel_centres(shape: torch.Size) -> Tensor:
     """Points [n, 3] of a volume [z, y, x], x fastest."""
     z, y, x = torch.meshgrid(*((torch.arange(n) + 0.5) / n for n in shape), indexing="ij")
     return torch.stack((x, y, z), -1).reshape(-1, 3)
 
 
-def build(args: argparse.Namespace) -> Field:
+def build_torch(args: argparse.Namespace) -> Field:
     encoder: nn.Module = nn.Identity()
     width = 3
     if args.log2_hashmap_size > 0:
@@ -62,53 +69,69 @@ def build(args: argparse.Namespace) -> Field:
     return Field(encoder, decoder, args.output_activation)
 
 
+def build(args: argparse.Namespace) -> nn.Module:
+    """The model on its device, as `--implementation` says."""
+    if args.implementation == "tiny":
+        return TinyField(args)
+    model = build_torch(args).to(args.device)
+    return torch.compile(model) if args.implementation == "compiled" else model
+
+
 class Trainer:
     """Adam on the mean L1 error of uniformly drawn points."""
 
-    def __init__(self, model: Field, volume: Tensor, batch_size: int, lrate: float) -> None:
+    def __init__(self, model: nn.Module, volume: Tensor, batch_size: int, lrate: float) -> None:
         self.model, self.volume, self.batch_size = model, volume, batch_size
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=lrate, betas=(0.9, 0.999), eps=1e-9
         )
 
     def step(self) -> Tensor:
-        points = torch.rand(self.batch_size, 3)
-        loss = F.l1_loss(self.model(points), lookup(self.volume, points))
+        """The batch's mean squared error, before the step."""
+        points = torch.rand(self.batch_size, 3, device=self.volume.device)
+        error = self.model(points) - lookup(self.volume, points)
         self.optimizer.zero_grad()
-        loss.backward()
+        error.abs().mean().backward()
         self.optimizer.step()
-        return loss.detach()
+        return error.detach().square().mean()
 
 
 @torch.no_grad()
-def predict(model: Field, points: Tensor, batch_size: int) -> Tensor:
+def predict(model: nn.Module, points: Tensor, batch_size: int) -> Tensor:
     return torch.cat([model(part) for part in points.split(batch_size)])
 
 
-def psnr(model: Field, volume: Tensor, batch_size: int) -> float:
-    values = predict(model, voxel_centres(volume.shape), batch_size).clamp(0, 1)
+def psnr(model: nn.Module, volume: Tensor, batch_size: int) -> float:
+    points = voxel_centres(volume.shape).to(volume.device)
+    values = predict(model, points, batch_size).clamp(0, 1)
     return -10 * math.log10(F.mse_loss(values.double(), volume.flatten().double()).item())
 
 
 def rate(step: Callable[[], object], args: argparse.Namespace) -> float:
-    """Samples a second: the best of --turns turns, after --warmup untimed steps."""
+    """Samples a second: the best of --turns turns, after --warmup untimed steps. Steps are handed
+    over without waiting for each, as many as one step's time lets expect to fill the turn."""
     for _ in range(args.warmup):
         step()
+    synchronize(args.device)
+    start = time.perf_counter()
+    step()
+    synchronize(args.device)
+    one = time.perf_counter() - start
+    steps = max(args.steps, math.ceil(args.seconds / args.turns / one))
     best = 0.0
     for _ in range(args.turns):
-        steps, seconds = 0, 0.0
         start = time.perf_counter()
-        while steps < args.steps or seconds < args.seconds / args.turns:
+        for _ in range(steps):
             step()
-            steps += 1
-            seconds = time.perf_counter() - start
-        best = max(best, args.batch_size * steps / seconds)
+        synchronize(args.device)
+        best = max(best, args.batch_size * steps / (time.perf_counter() - start))
     return best
 
 
-def measure(model: Field, volume: Tensor, args: argparse.Namespace) -> dict[str, float]:
+def measure(volume: Tensor, args: argparse.Namespace) -> dict[str, float]:
+    model = build(args)
     trainer = Trainer(model, volume, args.batch_size, args.lrate)
-    points = torch.rand(args.batch_size, 3)
+    points = torch.rand(args.batch_size, 3, device=args.device)
     training = rate(trainer.step, args)
     inference = rate(lambda: predict(model, points, args.batch_size), args)
     return {
@@ -117,17 +140,34 @@ def measure(model: Field, volume: Tensor, args: argparse.Namespace) -> dict[str,
     }
 
 
-def fit(model: Field, volume: Tensor, args: argparse.Namespace) -> dict[str, float]:
-    trainer = Trainer(model, volume, args.batch_size, args.lrate)
+def fit(volume: Tensor, args: argparse.Namespace) -> dict[str, float]:
+    """Trains for --epochs, or until the batches of one reach --psnr."""
+    model = build(args)
+    size = args.fit_batch_size or args.batch_size
+    trainer = Trainer(model, volume, size, args.lrate)
     schedule = torch.optim.lr_scheduler.StepLR(trainer.optimizer, args.lrate_decay, gamma=0.5)
-    steps = math.ceil(volume.numel() / args.batch_size)
+    if args.implementation == "compiled":
+        # Compiling is no part of training; the steps that it takes are, a little, in its favour.
+        trainer.step()
+    if args.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    steps = math.ceil(volume.numel() / size)
+    result: dict[str, float] = {}
+    synchronize(args.device)
     start = time.perf_counter()
     for epoch in range(1, args.epochs + 1):
-        loss = sum(trainer.step() for _ in range(steps)) / steps
+        reached = -10 * math.log10(float(sum(trainer.step() for _ in range(steps)) / steps))
         schedule.step()
-        print(f"epoch {epoch}/{args.epochs} loss {float(loss):.6f}")
-    seconds = time.perf_counter() - start
-    return {"train_seconds": seconds, "psnr": psnr(model, volume, args.batch_size)}
+        if not args.json:
+            print(f"epoch {epoch}/{args.epochs} batches' PSNR {reached:.2f}")
+        if args.psnr and reached >= args.psnr:
+            result["seconds_to_psnr"] = time.perf_counter() - start
+            break
+    result["train_seconds"] = time.perf_counter() - start
+    result["psnr"] = psnr(model, volume, size)
+    if args.device == "cuda":
+        result["peak_bytes"] = torch.cuda.max_memory_allocated()
+    return result
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -151,11 +191,15 @@ def parse_arguments() -> argparse.Namespace:
     add("--lrate", type=float, default=0.001)
     add("--lrate-decay", type=int, default=16, help="epochs after which the step is halved")
     add("--epochs", type=int, default=0, help="train that long; 0: only measure speed")
+    add("--psnr", type=float, default=0, help="stop when an epoch's batches reach it; 0: never")
+    add("--fit-batch-size", type=int, default=0, help="of --epochs; 0: that of the speed")
+    add("--device", choices=("cpu", "cuda"), default="cpu")
+    add("--implementation", choices=("torch", "compiled", "tiny"), default="torch")
     add("--batch-size", type=int, default=65536)
     add("--warmup", type=int, default=1, help="untimed steps")
     add("--turns", type=int, default=5, help="timed turns, of which the best counts")
     add("--steps", type=int, default=1, help="steps in a turn, at least")
-    add("--seconds", type=float, default=0, help="seconds that the turns share, at least")
+    add("--seconds", type=float, default=0, help="seconds that the turns share, at least; with --epochs, 0: measure no speed")
     add("--threads", type=int, default=2)
     add("--seed", type=int, default=0)
     add("--json", action="store_true", help="print the result as JSON")
@@ -166,9 +210,10 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    volume = read_volume(args.volume)
-    model = build(args)
-    result = (fit if args.epochs else measure)(model, volume, args)
+    volume = read_volume(args.volume).to(args.device)
+    result = measure(volume, args) if args.seconds or not args.epochs else {}
+    if args.epochs:
+        result |= fit(volume, args)
     if args.json:
         print(json.dumps(result))
     else:
