@@ -232,11 +232,11 @@ void run_perf(const PerfOptions& options) {
 constexpr const char* kFooter =
     "Every stage of a training step is timed alone, best of several: sample (points and targets),\n"
     "encode, forward, backward, scatter (gradients into the table), update (Adam). A CUDA device\n"
-    "has predict, decoder (there and back) and gradient (all before the update) instead. A stage's\n"
-    "ceiling is what this machine was measured to do at most: multiply-adds in registers (flops),\n"
-    "or of tensor cores (mma), streaming through memory (bandwidth), reading rows of a table of\n"
-    "that size at random (random rows, gather), or adding to them (red). A stage that works from\n"
-    "cache can pass the bandwidth of memory.\n"
+    "has predict, decoder (there and back) and gradient (all before the update) instead. A\n"
+    "stage's ceiling is what this machine was measured to do at most: multiply-adds in registers\n"
+    "(flops) or tensor cores (mma), streaming through memory (bandwidth), reading rows of a table\n"
+    "of that size at random (random rows, gather), or adding to them (red). A stage that works\n"
+    "from cache can pass the bandwidth of memory.\n"
     "\n"
     "Example:\n"
     "  kanbench perf --params params/params.json --dataset nucleon --batch-size 65536";
