@@ -53,7 +53,7 @@ struct FusedPlan {
 
 /// The plan for `spec`, or none: an MLP or a FastKAN, one to eight hidden layers of up to 128 (and
 /// for FastKAN exactly 16, 32, 64 or 128) neurons, up to eight Gaussians, no norm before the first
-/// layer, one output.
+/// layer, one output; in TF32 a FastKAN of at most 64.
 std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
                                     Precision precision);
 

@@ -8,8 +8,7 @@
 
 namespace kanbench::cuda {
 
-/// Adds to a float, or sets it where nothing is there yet.
-KB_DEVICE void accumulate(float* at, bool fresh, float a) { *at = fresh ? a : *at + a; }
+/// Adds to two floats, or sets them where nothing is there yet.
 KB_DEVICE void accumulate(float* at, bool fresh, float a, float b) {
   float2* to = reinterpret_cast<float2*>(at);
   const float2 old = fresh ? float2{0, 0} : *to;
@@ -60,6 +59,20 @@ KB_DEVICE void add_weight_gradient(const typename F::Element* phi, const typenam
   const int units = (tiles + kUnit - 1) / kUnit * kPairs;
   for (int unit = warp; unit < units; unit += warps) {
     const int first = unit / kPairs * kUnit, pair = unit % kPairs;
+    const auto place = [&](int i, int q, int h) {
+      return reinterpret_cast<float2*>(to + ((first + i) * 16 + h * 8 + g) * (kOut * 8) +
+                                       (pair * 2 + q) * 8 + 2 * t);
+    };
+    // Asked for before the products, so that they are there after them.
+    float2 before[kUnit][kSide][2] = {};
+    if (!p.fresh)
+#pragma unroll
+      for (int i = 0; i < kUnit; ++i)
+#pragma unroll
+        for (int q = 0; q < kSide; ++q)
+#pragma unroll
+          for (int h = 0; h < 2; ++h)
+            if (first + i < tiles) before[i][q][h] = *place(i, q, h);
     float sum[kUnit][kSide][4] = {};
     for (int row = 0; row < rows; row += 16) {
       typename F::Right b[2];
@@ -83,8 +96,8 @@ KB_DEVICE void add_weight_gradient(const typename F::Element* phi, const typenam
       for (int q = 0; q < kSide; ++q)
 #pragma unroll
         for (int h = 0; h < 2; ++h)
-          accumulate(to + ((first + i) * 16 + h * 8 + g) * (kOut * 8) + (pair * 2 + q) * 8 + 2 * t,
-                     p.fresh, sum[i][q][2 * h], sum[i][q][2 * h + 1]);
+          *place(i, q, h) = float2{before[i][q][h].x + sum[i][q][2 * h],
+                                   before[i][q][h].y + sum[i][q][2 * h + 1]};
     }
   }
 }

@@ -49,8 +49,8 @@ KB_DEVICE PredictRow find_row(const FusedArguments& a, const BrickGrid& bricks, 
   bool inside = true;
   for (int d = 0; d < 3; ++d) {
     inside &= voxel[d] < box.high[d] - box.low[d];
-    found.point[d] = static_cast<float>((static_cast<double>(box.low[d] + voxel[d]) + 0.5) /
-                                        static_cast<double>(size[d]));
+    found.point[d] = static_cast<float>((static_cast<double>(box.low[d] + voxel[d]) + 0.5) *
+                                        (1.0 / static_cast<double>(size[d])));
   }
   if (inside)
     found.at =
@@ -235,7 +235,7 @@ fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
 
 using FusedKernel = void (*)(FusedPlan, FusedShape, FusedArguments);
 
-/// The kernels of one configuration; `whole` is null where it was not built.
+/// The kernels of one configuration; null where one was not built.
 struct FusedKernels {
   FusedKernel predict = nullptr, train = nullptr, whole = nullptr;
 };
@@ -247,12 +247,19 @@ inline constexpr int kPredictTiles = X::kSize == 1 ? (W < 128 ? 2 : 1) : (W < 64
 template <class X, int W>
 inline constexpr int kTrainTiles = X::kSize == 1 && W < 64 ? 2 : 1;
 
+/// Whether there are kernels: the widest FastKAN in TF32 would need more registers than there are.
+template <class F, class X, int W>
+inline constexpr bool kBuilt = X::kSize == 1 || W < 128 || sizeof(typename F::Element) == 2;
+
 template <class F, class X, int W, bool kWhole>
 FusedKernels fused_kernels() {
-  FusedKernels found{fused_predict_kernel<F, X, W, kPredictTiles<X, W>>,
-                     fused_train_kernel<F, X, W, kTrainTiles<X, W>, false>, nullptr};
-  if constexpr (kWhole && W < 128)
-    found.whole = fused_train_kernel<F, X, W, kTrainTiles<X, W>, true>;
+  FusedKernels found;
+  if constexpr (kBuilt<F, X, W>) {
+    found.predict = fused_predict_kernel<F, X, W, kPredictTiles<X, W>>;
+    found.train = fused_train_kernel<F, X, W, kTrainTiles<X, W>, false>;
+    if constexpr (kWhole && W < 128)
+      found.whole = fused_train_kernel<F, X, W, kTrainTiles<X, W>, true>;
+  }
   return found;
 }
 

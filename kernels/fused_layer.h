@@ -143,7 +143,7 @@ KB_DEVICE void normalise(bool norm, float (&x)[kTiles][kColumns][4], RowStatisti
           squares = fmaf(x[m][j][2 * h + e], x[m][j][2 * h + e], squares);
         }
       const float variance = quad_sum(squares) * (1.0f / (kColumns * 8));
-      const float inverse = 1.0f / sqrtf(variance + static_cast<float>(kNormEpsilon));
+      const float inverse = rsqrt_approx(variance + static_cast<float>(kNormEpsilon));
 #pragma unroll
       for (int j = 0; j < kColumns; ++j) {
         x[m][j][2 * h] *= inverse;

@@ -48,6 +48,7 @@ std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
   const int neurons = spec.layers[0].out;
   plan.width = kernel_width(neurons);
   if (plan.width == 0 || (gaussians && plan.width != neurons)) return {};
+  if (gaussians && plan.width == 128 && precision == Precision::tf32) return {};
   for (int l = 0; l < plan.count; ++l) {
     const Layer& layer = spec.layers[static_cast<std::size_t>(l)];
     FusedLayer& planned = plan.layers[l];

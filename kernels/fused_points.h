@@ -133,9 +133,18 @@ struct BrickGrid {
 
   /// Voxel `row` of brick `brick`, from the box's corner; neighbours in the row order are near.
   KB_HD void locate(std::int64_t brick, int row, std::int64_t (&voxel)[3]) const {
-    voxel[0] = brick % count[0] * edge[0];
-    voxel[1] = brick / count[0] % count[1] * edge[1];
-    voxel[2] = brick / (count[0] * count[1]) * edge[2];
+    if (bricks() <= 0x7fffffff) {
+      // Divisions of 64 bits would cost as much as a level of the grid.
+      const auto b = static_cast<std::uint32_t>(brick);
+      const auto x = static_cast<std::uint32_t>(count[0]), y = static_cast<std::uint32_t>(count[1]);
+      voxel[0] = std::int64_t{b % x} * edge[0];
+      voxel[1] = std::int64_t{b / x % y} * edge[1];
+      voxel[2] = std::int64_t{b / x / y} * edge[2];
+    } else {
+      voxel[0] = brick % count[0] * edge[0];
+      voxel[1] = brick / count[0] % count[1] * edge[1];
+      voxel[2] = brick / (count[0] * count[1]) * edge[2];
+    }
 #pragma unroll
     for (int i = 0; i < kMostBits; ++i) voxel[i % 3] += (row >> i & 1) << i / 3;
   }

@@ -43,13 +43,13 @@ place_voxels_kernel(Lattice lattice, std::int64_t first, Rows points) {
 std::vector<Precision> CudaBackend::precisions(const ModelSpec& spec) const {
   const Layout layout = make_layout(spec);
   std::vector<Precision> all;
-  for (Precision precision : {Precision::fp16, Precision::bf16, Precision::tf32}) {
+  for (Precision precision : {Precision::fp16, Precision::bf16}) {
     const std::optional<FusedPlan> plan = plan_fused(spec, layout, precision);
     const auto shared = static_cast<std::int64_t>(properties_.sharedMemPerBlockOptin);
     if (plan && shape_fused(*plan, FusedMode::train, 0, shared).warps > 0) all.push_back(precision);
   }
   // The general decoder takes whatever the fused ones do not, in these two.
-  if (all.empty()) all.push_back(Precision::tf32);
+  all.push_back(Precision::tf32);
   all.push_back(Precision::fp32);
   return all;
 }

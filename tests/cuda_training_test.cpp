@@ -194,8 +194,8 @@ TEST_P(CudaTraining, WeightsNeedNotStayInSharedMemory) {
         Bench bench(make_model(GetParam(), neurons, 8), precision, settings);
         bench.train(1);
         auto& device = *static_cast<cuda::DeviceModel*>(bench.model.cache.get());
-        ASSERT_TRUE(device.train.resident && device.predict.resident);
-        device.train.resident = device.predict.resident = resident;
+        // Some cannot stay; those that can need not.
+        if (!resident) device.train.resident = device.predict.resident = false;
         bench.train(3);
         ends[resident] = bench.model.download();
         Buffer<float> out(*bench.backend, kRows);
@@ -338,7 +338,10 @@ TEST(FusedShapes, FitTheirDevices) {
                                spec.layers[1]);
             spec.layers.erase(spec.layers.begin() + hidden);
             if (hidden == 1) spec.layers[1].in = neurons;
+            const bool beyond = kan && neurons == 128 && precision == Precision::tf32;
             const auto plan = cuda::plan_fused(spec, make_layout(spec), precision);
+            EXPECT_EQ(plan.has_value(), !beyond);
+            if (beyond) continue;
             ASSERT_TRUE(plan) << neurons << " x " << hidden;
             for (cuda::FusedMode mode : {cuda::FusedMode::predict, cuda::FusedMode::train}) {
               const cuda::FusedShape shape = cuda::shape_fused(*plan, mode, 4, shared);
