@@ -14,7 +14,7 @@ namespace kanbench {
 namespace {
 
 constexpr std::int64_t kLeastEdge = 16, kMostEdge = 128;
-constexpr std::int64_t kLeastBricks = 16, kGoodBricks = 256, kMostBricks = 1024;
+constexpr std::int64_t kLeastBricks = 16, kMostBricks = 1024;
 constexpr std::size_t kAlignment = 256;
 // Samples that are drawn of a brick for each of its voxels while it is there. Fewer would mix
 // better and keep the link busier.
@@ -99,7 +99,7 @@ BrickPlan plan_bricks(const Volume& volume, const Box& box, std::size_t budget) 
   BrickPlan plan;
   for (std::int64_t edge = kMostEdge; edge >= kLeastEdge; edge -= 8) {
     plan = cut(volume, box, edge, budget);
-    if (plan.per_group * kBrickGroups >= kGoodBricks) return plan;
+    if (plan.per_group * kBrickGroups == kMostBricks) return plan;
   }
   if (plan.per_group * kBrickGroups >= kLeastBricks) return plan;
   throw Error(what + "to train on it in bricks takes " +

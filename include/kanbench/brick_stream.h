@@ -1,6 +1,7 @@
 #pragma once
-// Samples of a volume that the device cannot hold. Bricks of it go by in random order, hundreds of
-// them on the device at a time; while some are trained on, threads gather the next from the file.
+// Samples of a volume that the device cannot hold. Bricks of it go by in random order, up to a
+// thousand on the device at a time; while some are trained on, threads gather the next from the
+// file.
 
 #include <cstdint>
 #include <future>
@@ -32,8 +33,9 @@ inline constexpr int kBrickGroups = 8;
 /// What must be on the device to sample in `brick`: a voxel more a side, where the volume has one.
 Box with_ghosts(const Box& brick, const Shape& volume);
 
-/// Bricks of 16^3 to 128^3 voxels: as many as fit `budget` bytes, and so large that these are some
-/// hundreds, or else the smallest. Throws Error where fewer than 16 fit.
+/// Bricks of 16^3 to 128^3 voxels, as large as 1024 of them fit `budget` bytes, or else as many of
+/// the smallest as do: what is learnt depends on how many places a step sees. Throws Error where
+/// fewer than 16 fit.
 BrickPlan plan_bricks(const Volume& volume, const Box& box, std::size_t budget);
 
 /// What decides the order of bricks, and how many samples a step draws.
