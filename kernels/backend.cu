@@ -112,13 +112,7 @@ std::string CudaBackend::name() const {
   return "cuda:" + std::to_string(index_) + " " + properties_.name;
 }
 
-std::size_t CudaBackend::free_bytes() const {
-  std::size_t free = 0, all = 0;
-  checked(cudaMemGetInfo(&free, &all));
-  const MemoryUse& use = memory_use();
-  if (use.limit == 0) return free;
-  return std::min(free, use.limit - std::min(use.limit, use.used));
-}
+std::size_t CudaBackend::free_bytes() const { return free_memory(); }
 
 void* CudaBackend::allocate(std::size_t bytes) {
   void* memory = take_memory(bytes);
@@ -196,6 +190,16 @@ void CudaBackend::sample(const VolumeView& volume, const Box& box, const Stream&
   const bool textured = texture_ && volume.data == textured_;
   draw(make_draw(volume, box, stream, first_row, nullptr, textured ? texture_->object() : 0),
        points, targets, stream_);
+}
+
+void CudaBackend::sample_bricks(std::span<const BrickRows> bricks, const Stream& stream,
+                                Rows points, Rows targets) {
+  std::vector<DrawArguments> all;
+  for (const BrickRows& part : bricks)
+    all.push_back(make_draw(part.view, part.box, stream, part.first));
+  DrawArguments* there = bricks_.reserve(static_cast<std::int64_t>(all.size()));
+  upload(there, all.data(), all.size() * sizeof(DrawArguments));
+  draw_bricks(there, static_cast<int>(all.size()), points, targets, stream_);
 }
 
 std::unique_ptr<Meter> CudaBackend::open_meter(const Volume& volume, double low, double high) {

@@ -203,7 +203,8 @@ class Measurement {
   std::vector<Ceiling> all() {
     copy();
     arithmetic("flops", "flop", 2, multiply_kernel);
-    for (const std::int64_t bytes : sizes_.tables) random_access(bytes);
+    for (const std::int64_t bytes : sizes_.tables)
+      if (bytes <= static_cast<std::int64_t>(free_memory() / 2)) random_access(bytes);
     arithmetic("exp", "exp", 1, exponential_kernel);
     product<HalfProduct>();
     product<Tf32Product>();
@@ -236,9 +237,8 @@ class Measurement {
   }
 
   void copy() {
-    std::size_t free = 0, total = 0;
-    checked(cudaMemGetInfo(&free, &total));
-    const std::int64_t bytes = std::min(sizes_.copy_bytes, static_cast<std::int64_t>(free / 4));
+    const std::int64_t bytes =
+        std::min(sizes_.copy_bytes, static_cast<std::int64_t>(free_memory() / 4));
     const std::int64_t most = std::max<std::int64_t>(1, bytes / 16);
     DeviceArray<uint4> buffer;
     uint4* from = buffer.reserve(2 * most);

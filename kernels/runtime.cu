@@ -1,5 +1,6 @@
 // Turns the CUDA runtime's errors into exceptions, and counts memory.
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
@@ -44,6 +45,14 @@ void* take_memory(std::size_t bytes) {
   use.used += bytes;
   use.peak = use.used > use.peak ? use.used : use.peak;
   return memory;
+}
+
+std::size_t free_memory() {
+  std::size_t free = 0, all = 0;
+  checked(cudaMemGetInfo(&free, &all));
+  const MemoryUse& use = memory_use();
+  if (use.limit == 0) return free;
+  return std::min(free, use.limit - std::min(use.limit, use.used));
 }
 
 void give_memory(void* memory, std::size_t bytes) noexcept {

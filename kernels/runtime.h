@@ -25,6 +25,8 @@ MemoryUse& memory_use();
 /// Takes `bytes` of the current device's memory, not cleared; throws SystemError, saying how much
 /// is free, where they are not to be had.
 void* take_memory(std::size_t bytes);
+/// Bytes that take_memory() can still give.
+std::size_t free_memory();
 void give_memory(void* memory, std::size_t bytes) noexcept;
 
 /// Numbers in the device's memory, not cleared.

@@ -139,13 +139,15 @@ TEST_F(ProgramCuda, RefusesAPrecisionThatTheModelCannotHave) {
 TEST_F(ProgramCuda, GivesTheSameBitsWhereThatIsAskedFor) {
   for (const char* type : {"mlp", "fastkan"})
     for (const char* precision : {"auto", "fp32"}) {
+      Json one_epoch = entry(type);
+      one_epoch["epochs"] = 1;
       const Words words = {"--device", "cuda", "--precision", precision};
       Words fixed = words;
       fixed.push_back("--deterministic");
       const std::string name = std::string(type) + precision;
       const auto bytes = [&](const std::string& output, const Words& options,
                              const std::string& emulator) {
-        const Outcome done = train(entry(type), name + output, options, emulator);
+        const Outcome done = train(one_epoch, name + output, options, emulator);
         EXPECT_EQ(done.status, 0) << done.error;
         return contents(model(name + output));
       };
@@ -215,7 +217,8 @@ TEST_F(ProgramCuda, ListsDevices) {
 TEST_F(ProgramCuda, TimesItsStages) {
   write_text(here_ / "p.json", params_of("turbulence", entry("mlp")));
   const Outcome timed = go({"perf", "--params", "p.json", "--data-dir", "data", "--device", "cuda",
-                            "--seconds", "0.01", "--json", "perf.json"});
+                            "--seconds", "0.01", "--json", "perf.json"},
+                           "memory=64M");
   ASSERT_EQ(timed.status, 0) << timed.error;
   const Json report = Json::parse(contents(here_ / "perf.json"));
   std::vector<std::string> ceilings, stages;
@@ -233,7 +236,7 @@ TEST_F(ProgramCuda, TimesItsStages) {
     EXPECT_GT(stage.at("seconds").get<double>(), 0) << stage;
     EXPECT_GT(stage.at("fraction_of_ceiling").get<double>(), 0) << stage;
   }
-  for (const char* name : {"bandwidth", "flops", "exp", "mma half", "mma tf32"})
+  for (const char* name : {"bandwidth", "flops", "gather 16 MB", "exp", "mma half", "mma tf32"})
     EXPECT_EQ(std::count(ceilings.begin(), ceilings.end(), name), 1) << name;
   EXPECT_EQ(stages,
             (Words{"sample", "encode", "predict", "decoder", "scatter", "gradient", "update"}));
@@ -263,6 +266,29 @@ TEST_F(ProgramCuda, SaysAndRemembersWhatItChose) {
   Words nowhere = again;
   nowhere.insert(nowhere.end(), {"--tuning-file", "p.json/x"});
   EXPECT_EQ(train(entry("mlp"), "o", nowhere).status, 0);
+}
+
+TEST_F(ProgramCuda, TrainsOnAVolumeLargerThanItsMemory) {
+  synth("16x16x400", "float64");
+  Json run = entry("mlp");
+  run["epochs"] = 1;
+  ASSERT_EQ(train(run, "whole", {"--device", "cuda"}).status, 0);
+  const double wanted = psnr(rows("whole").at(0));
+  for (const bool limited : {true, false}) {
+    const std::string output = limited ? "limited" : "small";
+    Words words = {"--device", "cuda", "-v"};
+    if (limited) words.insert(words.end(), {"--device-memory-limit", "750K"});
+    const Outcome done = train(run, output, words, limited ? "" : "memory=750K");
+    ASSERT_EQ(done.status, 0) << done.error;
+    EXPECT_NE(done.error.find("it is trained on in bricks"), std::string::npos) << done.error;
+    const auto history = lines(contents(here_ / output / "results.jsonl"));
+    const Json row = Json::parse(history.at(0)).at("row");
+    EXPECT_EQ(row.at("device"), "cuda:0 emulated, volume in bricks");
+    EXPECT_LE(row.at("peak_device_bytes").get<std::int64_t>(), 750 << 10);
+    EXPECT_NEAR(row.at("avg_psnr").get<double>(), wanted, 0.5);
+  }
+  expect_one_line(train(run, "none", {"--device", "cuda", "--device-memory-limit", "560K"}), 2,
+                  {"819200 bytes do not fit", "bricks", "--device-memory-limit"});
 }
 
 struct Missing {
