@@ -86,8 +86,11 @@ class CudaBackend : public Backend {
   void finish_staging() override;
   std::vector<Precision> precisions(const ModelSpec& spec) const override;
   std::size_t bytes_per_row(const ModelSpec& spec) const override;
+  std::size_t working_bytes(const ModelSpec& spec, std::int64_t rows) const override;
   void sample(const VolumeView& volume, const Box& box, const Stream& stream,
               std::int64_t first_row, Rows points, Rows targets) override;
+  void sample_bricks(std::span<const BrickRows> bricks, const Stream& stream, Rows points,
+                     Rows targets) override;
   void predict(const Model& model, ConstRows points, Rows values) override;
   void decode(const Model& model, const Lattice& lattice, const Decoded& out) override;
   std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) override;
@@ -140,6 +143,7 @@ class CudaBackend : public Backend {
   cudaEvent_t staged_ = nullptr, computed_ = nullptr;
   std::unordered_map<void*, std::size_t> sizes_;
   DeviceArray<unsigned char> volume_;
+  DeviceArray<DrawArguments> bricks_;
   std::unique_ptr<VolumeTexture> texture_;
   const void* textured_ = nullptr;
 };

@@ -60,6 +60,21 @@ std::size_t CudaBackend::bytes_per_row(const ModelSpec& spec) const {
   return sizeof(float) * (3 + 1 + 2 * features);
 }
 
+std::size_t CudaBackend::working_bytes(const ModelSpec& spec, std::int64_t rows) const {
+  const Layout layout = make_layout(spec);
+  const auto table = static_cast<std::size_t>(layout.decoder_begin);
+  std::size_t bytes = static_cast<std::size_t>(rows) * bytes_per_row(spec);
+  // The table's copy in 16 bits, its sums in fixed point, and bricks' arguments.
+  bytes += 2 * table + (settings_.deterministic ? 8 * table : 0) + (std::size_t{1} << 20);
+  const std::optional<FusedPlan> plan = plan_fused(spec, layout, Precision::fp16);
+  if (!plan) return bytes + 2 * GeneralDecoder::kBudget;
+  const FusedShape shape = shape_fused(
+      *plan, FusedMode::train, 0, static_cast<std::int64_t>(properties_.sharedMemPerBlockOptin));
+  if (shape.warps == 0) return bytes + 2 * GeneralDecoder::kBudget;
+  const std::int64_t blocks = most_blocks(*plan, shape, FusedMode::train);
+  return bytes + static_cast<std::size_t>(blocks * plan->partials(shape.warps) * 4);
+}
+
 DeviceModel& CudaBackend::prepare(const Model& model) {
   // The cache belongs to the backend; making it at first use does not change the model.
   auto& slot = const_cast<Model&>(model).cache;

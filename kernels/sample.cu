@@ -81,6 +81,30 @@ void draw(const DrawArguments& arguments, Rows points, Rows targets, cudaStream_
          targets.data);
 }
 
+KB_KERNEL(kThreads)
+draw_bricks_kernel(const DrawArguments* bricks, int count, Rows points, float* targets) {
+  const std::int64_t row = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (row >= points.rows) return;
+  int low = 0, high = count;
+  while (high - low > 1) {
+    const int middle = (low + high) / 2;
+    (bricks[middle].first_row <= row ? low : high) = middle;
+  }
+  const DrawArguments& brick = bricks[low];
+  float point[3];
+  const float target = draw_row(brick, row - brick.first_row, point);
+  for (int d = 0; d < 3; ++d) points.data[d * points.stride + row] = point[d];
+  targets[row] = target;
+}
+
+void draw_bricks(const DrawArguments* bricks, int count, Rows points, Rows targets,
+                 cudaStream_t stream) {
+  if (points.rows == 0 || count == 0) return;
+  const auto blocks = static_cast<unsigned>(ceil_divide(points.rows, kThreads));
+  launch(draw_bricks_kernel, Grid{dim3(blocks), dim3(kThreads), 0, stream}, bricks, count, points,
+         targets.data);
+}
+
 bool VolumeTexture::fits(const VolumeView& volume) {
   const Shape& n = volume.shape;
   return texture_units(volume.dtype).fits && volume.held.shape() == n &&

@@ -99,6 +99,11 @@ KB_DEVICE float draw_row(const DrawArguments& a, std::int64_t row, float (&point
 /// Draws points.rows points and their targets.
 void draw(const DrawArguments& arguments, Rows points, Rows targets, cudaStream_t stream);
 
+/// draw() of the bricks whose arguments are at `bricks` in the device's memory, in one launch:
+/// brick i fills the rows from its first_row to the next one's, and row r is drawn from words r.
+void draw_bricks(const DrawArguments* bricks, int count, Rows points, Rows targets,
+                 cudaStream_t stream);
+
 /// A volume of 8- or 16-bit integers or float32 as a texture, whose interpolation weights have 8
 /// bits. Its border is the volume's: beyond the outermost voxels' centres the value is the edge's.
 class VolumeTexture {

@@ -313,6 +313,27 @@ TEST_P(CudaTraining, ReachesWhatTheCpuReaches) {
   }
 }
 
+TEST_P(CudaTraining, BricksAreSampledInOneLaunchAsOneByOne) {
+  Bench bench(make_model(GetParam()), Precision::fp32);
+  const Stream stream = make_stream(4, 0, Purpose::samples, 9);
+  std::vector<BrickRows> bricks;
+  for (std::int64_t i = 0; i < 3; ++i)
+    bricks.push_back({bench.view, {{3 * i, 2, 0}, {3 * i + 3, 8, 6}}, 32 * i, 32});
+  std::vector<float> ends[2];
+  for (int i = 0; i < 2; ++i) {
+    if (i)
+      bench.backend->sample_bricks(bricks, stream, bench.point_rows(), bench.target_rows());
+    else
+      bench.backend->Backend::sample_bricks(bricks, stream, bench.point_rows(),
+                                            bench.target_rows());
+    ends[i].resize(4 * kRows);
+    bench.backend->download(ends[i].data(), bench.points.data(), bench.points.bytes());
+    bench.backend->download(ends[i].data() + 3 * kRows, bench.targets.data(),
+                            bench.targets.bytes());
+  }
+  EXPECT_EQ(ends[0], ends[1]);
+}
+
 TEST_P(CudaTraining, ProfilesItsStages) {
   Bench bench(make_model(GetParam()), Precision::fp16);
   const std::vector<Stage> stages =
@@ -325,6 +346,35 @@ TEST_P(CudaTraining, ProfilesItsStages) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CudaTraining, testing::Bool());
+
+// Bricks come and go beside the steps; whoever does not wait for them samples what is not there.
+TEST(CudaBricks, AVolumeNeedNotFitTheDevice) {
+  const Volume volume = make_volume({64, 60, 57});
+  const ModelSpec spec = make_model(false);
+  Training training;
+  training.epochs = 1;
+  training.batch_size = 4096;
+  training.lrate = 3e-2;
+  const auto alone = open_communicator("single");
+  double psnr[3];
+  for (int i = 0; i < 3; ++i) {
+    emulator::set_lazy(i == 2);
+    DeviceSettings settings;
+    // Lazily, what is not waited for is what was there before.
+    settings.deterministic = true;
+    const auto device = open_cuda(0, settings);
+    Model model(*device, spec, Precision::fp16);
+    model.upload(draw_parameters(spec, {1e-4, 0.01, std::sqrt(6.0)}, 7));
+    model.train();
+    const History history =
+        i == 0 ? train(model, device->place(volume), whole(volume.shape), training, *alone)
+               : train_in_bricks(model, volume, whole(volume.shape), training, *alone);
+    psnr[i] = history.epochs.back().psnr;
+  }
+  EXPECT_NEAR(psnr[1], psnr[0], 1.0);
+  EXPECT_EQ(psnr[1], psnr[2]);
+  emulator::reset();
+}
 
 // Every block must fit, and hold what it should where it can.
 TEST(FusedShapes, FitTheirDevices) {
