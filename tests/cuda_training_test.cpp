@@ -7,10 +7,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "device_bench.h"
 #include "emulator.h"
 #include "kanbench/io.h"
 #include "kanbench/reconstruct.h"
-#include "kanbench/synth.h"
 #include "kanbench/trainer.h"
 #include "kernels/backend.h"
 #include "kernels/tuning.h"
@@ -19,75 +19,10 @@
 namespace kanbench {
 namespace {
 
-constexpr std::int64_t kRows = 96;
-
-ModelSpec make_model(bool kan, int neurons = 16, int features = 2) {
-  ModelSpec spec;
-  spec.network_type = kan ? "fastkan" : "mlp";
-  spec.encoder = encoder::HashGrid{3, features, 8, 4, 1.6};
-  int in = width(spec.encoder);
-  for (int i = 0; i < 3; ++i) {
-    Layer layer{in, i < 2 ? neurons : 1};
-    if (kan) {
-      layer.basis = basis::Rbf{};
-      layer.base = layer.bias = true;
-      layer.norm = i > 0;
-    } else if (i > 0) {
-      layer.basis = basis::Relu{};
-    }
-    spec.layers.push_back(layer);
-    in = layer.out;
-  }
-  return spec;
-}
-
-Volume make_volume(Shape shape) {
-  auto voxels = std::make_shared<std::vector<float>>(static_cast<std::size_t>(shape.count()));
-  std::size_t at = 0;
-  for (std::int64_t z = 0; z < shape.z; ++z)
-    for (std::int64_t y = 0; y < shape.y; ++y)
-      for (std::int64_t x = 0; x < shape.x; ++x)
-        (*voxels)[at++] = static_cast<float>(std::sin(0.5 * static_cast<double>(x)) +
-                                             std::cos(0.3 * static_cast<double>(y)) +
-                                             0.1 * static_cast<double>(z));
-  return {"waves", shape, Dtype::float32, {voxels, voxels->data()}, "waves"};
-}
-
-// A model, its volume on the device, and what training needs beside it.
-struct Bench {
-  std::unique_ptr<Backend> backend;
-  Volume volume = make_volume({9, 8, 7});
-  VolumeView view;
-  Model model;
-  Buffer<float> points, targets;
-  std::int64_t done = 0;
-
-  explicit Bench(const ModelSpec& spec, Precision precision, const DeviceSettings& settings = {})
-      : backend(open_cuda(0, settings)),
-        view(backend->place(volume)),
-        model(*backend, spec, precision),
-        points(*backend, 3 * kRows),
-        targets(*backend, kRows) {
-    model.upload(draw_parameters(spec, {0.3, 0.1, 1.0}, 5));
-    model.train();
-  }
-  std::vector<TrainingStep> steps(int count) {
-    std::vector<TrainingStep> all;
-    for (int i = 0; i < count; ++i, ++done) {
-      Adam adam;
-      adam.encoder_rate = adam.decoder_rate = 1e-2f / static_cast<float>(1 + done);
-      all.push_back(
-          {make_stream(3, 0, Purpose::samples, static_cast<std::uint64_t>(done)), adam, done + 1});
-    }
-    return all;
-  }
-  Rows point_rows() { return {points.data(), kRows, 3, kRows}; }
-  Rows target_rows() { return {targets.data(), kRows, 1, kRows}; }
-  std::vector<BatchSums> train(int count) {
-    return backend->train(model, view, whole(volume.shape), {loss::L1{}, 1.0 / kRows}, steps(count),
-                          point_rows(), target_rows());
-  }
-};
+using test::Bench;
+using test::kRows;
+using test::make_model;
+using test::make_volume;
 
 double distance(const std::vector<float>& a, const std::vector<float>& b) {
   double sum = 0, length = 1e-30;
@@ -346,82 +281,6 @@ TEST_P(CudaTraining, ProfilesItsStages) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CudaTraining, testing::Bool());
-
-// Bricks come and go beside the steps; whoever does not wait for them samples what is not there.
-TEST(CudaBricks, AVolumeNeedNotFitTheDevice) {
-  const Volume volume = make_volume({64, 60, 57});
-  const ModelSpec spec = make_model(false);
-  Training training;
-  training.epochs = 1;
-  training.batch_size = 4096;
-  training.lrate = 3e-2;
-  const auto alone = open_communicator("single");
-  double psnr[3];
-  for (int i = 0; i < 3; ++i) {
-    emulator::set_lazy(i == 2);
-    DeviceSettings settings;
-    // Lazily, what is not waited for is what was there before.
-    settings.deterministic = true;
-    const auto device = open_cuda(0, settings);
-    Model model(*device, spec, Precision::fp16);
-    model.upload(draw_parameters(spec, {1e-4, 0.01, std::sqrt(6.0)}, 7));
-    model.train();
-    const History history =
-        i == 0 ? train(model, device->place(volume), whole(volume.shape), training, *alone)
-               : train_in_bricks(model, volume, whole(volume.shape), training, *alone);
-    psnr[i] = history.epochs.back().psnr;
-  }
-  EXPECT_NEAR(psnr[1], psnr[0], 1.0);
-  EXPECT_EQ(psnr[1], psnr[2]);
-  emulator::reset();
-}
-
-// Every block must fit, and hold what it should where it can.
-TEST(FusedShapes, FitTheirDevices) {
-  for (std::int64_t shared : {166912, 232448})
-    for (bool kan : {false, true})
-      for (int neurons : {16, 32, 64, 128})
-        for (int hidden = 1; hidden <= 8; ++hidden)
-          for (Precision precision : {Precision::fp16, Precision::bf16, Precision::tf32}) {
-            ModelSpec spec = make_model(kan, neurons);
-            spec.layers.insert(spec.layers.begin() + 1, static_cast<std::size_t>(hidden - 1),
-                               spec.layers[1]);
-            spec.layers.erase(spec.layers.begin() + hidden);
-            if (hidden == 1) spec.layers[1].in = neurons;
-            const bool beyond = kan && neurons == 128 && precision == Precision::tf32;
-            const auto plan = cuda::plan_fused(spec, make_layout(spec), precision);
-            EXPECT_EQ(plan.has_value(), !beyond);
-            if (beyond) continue;
-            ASSERT_TRUE(plan) << neurons << " x " << hidden;
-            for (cuda::FusedMode mode : {cuda::FusedMode::predict, cuda::FusedMode::train}) {
-              const cuda::FusedShape shape = cuda::shape_fused(*plan, mode, 4, shared);
-              // The general decoder takes the few whose saved inputs are too many.
-              if (precision == Precision::tf32 && neurons == 128 && hidden > 4) continue;
-              EXPECT_GT(shape.warps, 0) << kan << neurons << " x " << hidden << name(precision);
-              EXPECT_LE(shape.bytes, shared);
-            }
-          }
-}
-
-TEST(FusedShapes, RefuseWhatTheKernelsCannotDo) {
-  const auto planned = [](const ModelSpec& spec, Precision precision = Precision::fp16) {
-    return cuda::plan_fused(spec, make_layout(spec), precision).has_value();
-  };
-  EXPECT_TRUE(planned(make_model(true)));
-  EXPECT_TRUE(planned(make_model(false, 20)));
-  EXPECT_FALSE(planned(make_model(true), Precision::fp32));
-  EXPECT_FALSE(planned(make_model(true, 20)));
-  EXPECT_FALSE(planned(make_model(false, 129)));
-  ModelSpec spec = make_model(true);
-  spec.layers[0].norm = true;
-  EXPECT_FALSE(planned(spec));
-  spec = make_model(true);
-  spec.layers[1].basis = basis::Rbf{9, 2};
-  EXPECT_FALSE(planned(spec));
-  spec = make_model(false);
-  spec.layers[2].norm = true;
-  EXPECT_FALSE(planned(spec));
-}
 
 }  // namespace
 }  // namespace kanbench
