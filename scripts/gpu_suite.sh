@@ -38,8 +38,8 @@ work=$build/suite
 jobs=$(nproc)
 configs=benchmarks/h200
 if [ "$emulated" = 1 ]; then
-  suffix=_tiny program=$build/kanbench_emulated volume=16x16x16 large=64x64x64 batch=128
-  seconds=0.02 limit=200K
+  suffix=_tiny program=$build/kanbench_emulated volume=16x16x16 large=24x24x400 batch=128
+  seconds=0.02 limit=220K
 else
   suffix='' program=$build/kanbench volume=256x256x256 large=1024x1024x1024 batch=262144
   seconds=1 limit=1G
