@@ -172,20 +172,11 @@ KB_KERNEL(32) load_rows_kernel(int at) {
   load_matrix4(r, bytes + at);
 }
 
-// AddressSanitizer ends the program where guards would have been found changed.
-bool sanitized() {
-#if defined(__SANITIZE_ADDRESS__)
-  return true;
-#else
-  return false;
-#endif
-}
-
 TEST_F(Emulator, WritingOutsideSharedMemoryIsFound) {
   launch(write_shared_kernel, Grid{1, 32, 100}, 99);
   const auto outside = [](int at) { launch(write_shared_kernel, Grid{1, 32, 100}, at); };
   for (const int at : {100, -1, 700}) {
-    if (sanitized())
+    if (emulator::sanitized())
       EXPECT_DEATH(outside(at), "AddressSanitizer");
     else
       EXPECT_NE(message_of<emulator::Fault>([&] { outside(at); }).find("outside its 100 bytes"),
@@ -201,7 +192,7 @@ TEST_F(Emulator, WritingOutsideAnAllocationIsFound) {
   };
   outside(9);
   for (const int at : {10, -1}) {
-    if (sanitized()) {
+    if (emulator::sanitized()) {
       EXPECT_DEATH(outside(at), "AddressSanitizer");
     } else {
       EXPECT_NE(message_of<emulator::Fault>([&] { outside(at); }).find("of 40 bytes"),
@@ -213,7 +204,7 @@ TEST_F(Emulator, WritingOutsideAnAllocationIsFound) {
 
 // As when a destructor frees what a kernel wrote beside.
 TEST_F(Emulator, AFaultFoundWhereNothingMayBeThrownIsThrownByTheNextCall) {
-  if (sanitized()) GTEST_SKIP() << "the sanitizer finds it first";
+  if (emulator::sanitized()) GTEST_SKIP() << "the sanitizer finds it first";
   {
     const Room<float> out(10);
     launch(write_kernel, {1, 32}, out.data, 10, 1.0f);

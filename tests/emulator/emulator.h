@@ -33,6 +33,14 @@ std::size_t used_bytes();
 std::size_t allocations();
 /// Checks what surrounds each allocation; throws Fault.
 void check_guards();
+/// Whether AddressSanitizer is there, which ends the program where guards would be found changed.
+constexpr bool sanitized() {
+#if defined(__SANITIZE_ADDRESS__)
+  return true;
+#else
+  return false;
+#endif
+}
 /// As at the start: one device, no work under way, no error pending; memory stays allocated.
 void reset();
 
