@@ -149,10 +149,14 @@ bool CudaBackend::holds(const Volume& volume, std::size_t reserved) const {
   return reserved <= room && volume.bytes() <= room - reserved;
 }
 
-VolumeView CudaBackend::place(const Volume& volume) {
+void CudaBackend::displace() {
   texture_.reset();
   textured_ = nullptr;
   volume_.clear();
+}
+
+VolumeView CudaBackend::place(const Volume& volume) {
+  displace();
   VolumeView view = volume.view();
   view.data = volume_.reserve(static_cast<std::int64_t>(volume.bytes()));
   upload(volume_.data(), volume.data(), volume.bytes());
@@ -200,6 +204,14 @@ void CudaBackend::sample_bricks(std::span<const BrickRows> bricks, const Stream&
   DrawArguments* there = bricks_.reserve(static_cast<std::int64_t>(all.size()));
   upload(there, all.data(), all.size() * sizeof(DrawArguments));
   draw_bricks(there, static_cast<int>(all.size()), points, targets, stream_);
+}
+
+std::size_t CudaBackend::evaluation_bytes(const Volume& volume) const {
+  const Shape& n = volume.shape;
+  const auto slice = static_cast<std::size_t>(n.x * n.y);
+  const auto held = static_cast<std::size_t>(std::min<std::int64_t>(n.z, 11));
+  // A decoded slice and its voxels, the meter's own, and its sums.
+  return slice * (4 + 2 * size_of(volume.dtype) + 2 * held * 4) + (std::size_t{64} << 10);
 }
 
 std::unique_ptr<Meter> CudaBackend::open_meter(const Volume& volume, double low, double high) {

@@ -80,6 +80,7 @@ class CudaBackend : public Backend {
   void limit_memory(std::size_t bytes) override { memory_use().limit = bytes; }
   bool holds(const Volume& volume, std::size_t reserved) const override;
   VolumeView place(const Volume& volume) override;
+  void displace() override;
   void* allocate_host(std::size_t bytes) override;
   void release_host(void* memory) noexcept override;
   void stage(void* to, const void* host, std::size_t bytes) override;
@@ -93,6 +94,7 @@ class CudaBackend : public Backend {
                      Rows targets) override;
   void predict(const Model& model, ConstRows points, Rows values) override;
   void decode(const Model& model, const Lattice& lattice, const Decoded& out) override;
+  std::size_t evaluation_bytes(const Volume& volume) const override;
   std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) override;
   BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
                      const Objective& objective) override;

@@ -72,7 +72,11 @@ class Benchmark {
     resident_ = holds(choose_batch(room));
     result_.batch_size = choose_batch(resident_ ? room : room / 2);
     explain(room);
-    if (resident_) view_ = backend_.place(volume_);
+    require_evaluation_room();
+    if (resident_)
+      view_ = backend_.place(volume_);
+    else
+      backend_.displace();
     for (int i = 0; i < run_.repeats; ++i) {
       if (progress_.trial) progress_.trial(i, run_.repeats);
       try_once(run_.seed + static_cast<std::uint64_t>(i));
@@ -110,6 +114,20 @@ class Benchmark {
         static_cast<double>(batch) * static_cast<double>(backend_.bytes_per_row(spec_)) +
         static_cast<double>(backend_.free_bytes()) / 16;
     return backend_.holds(volume_, static_cast<std::size_t>(needed));
+  }
+
+  // A training whose result cannot be measured would be lost.
+  void require_evaluation_room() const {
+    const double volume = resident_ ? static_cast<double>(volume_.bytes()) : 0;
+    const double needed = static_cast<double>(layout_.size) * sizeof(float) + volume +
+                          static_cast<double>(backend_.evaluation_bytes(volume_));
+    const double free = static_cast<double>(backend_.free_bytes());
+    if (settings_.training_only || needed <= free) return;
+    throw Error("run " + std::to_string(run_.index) + ": measuring slices of " +
+                text(volume_.shape) + " takes " + megabytes(needed) + ", " + backend_.name() +
+                " has " + megabytes(free) +
+                " free: use a larger --device-memory-limit, or "
+                "another --device");
   }
 
   void explain(double room) {

@@ -125,8 +125,11 @@ class Backend {
   virtual void limit_memory(std::size_t bytes) = 0;
   /// Whether the volume fits beside `reserved` bytes of other things.
   virtual bool holds(const Volume& volume, std::size_t reserved) const = 0;
-  /// The volume where this backend can sample it; valid while `volume` and the backend live.
+  /// The volume where this backend can sample it; valid while `volume` and the backend live, and
+  /// until another is placed or this one displaced.
   virtual VolumeView place(const Volume& volume) = 0;
+  /// Gives up the memory of the volume that was placed.
+  virtual void displace() {}
 
   /// Host memory that stage() copies from at full speed.
   virtual void* allocate_host(std::size_t bytes) = 0;
@@ -157,6 +160,9 @@ class Backend {
   virtual void predict(const Model& model, ConstRows points, Rows values) = 0;
   /// The model's values on a lattice.
   virtual void decode(const Model& model, const Lattice& lattice, const Decoded& out) = 0;
+  /// Bytes of this backend's memory that decoding and measuring `volume` slice by slice take at
+  /// least, the model and a placed volume aside.
+  virtual std::size_t evaluation_bytes(const Volume&) const { return 0; }
   /// Measures a reconstruction of `volume` whose values in [0, 1] stand for [low, high].
   virtual std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) = 0;
   /// Adds the objective's scale times the gradient of the rows' summed loss to model.gradient();
