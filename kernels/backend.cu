@@ -117,8 +117,13 @@ std::size_t CudaBackend::free_bytes() const { return free_memory(); }
 void* CudaBackend::allocate(std::size_t bytes) {
   void* memory = take_memory(bytes);
   sizes_[memory] = bytes;
-  checked(cudaMemsetAsync(memory, 0, bytes, stream_));
-  checked(cudaStreamSynchronize(stream_));
+  try {
+    checked(cudaMemsetAsync(memory, 0, bytes, stream_));
+    checked(cudaStreamSynchronize(stream_));
+  } catch (...) {
+    release(memory);
+    throw;
+  }
   return memory;
 }
 
