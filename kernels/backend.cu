@@ -165,7 +165,12 @@ VolumeView CudaBackend::place(const Volume& volume) {
   VolumeView view = volume.view();
   view.data = volume_.reserve(static_cast<std::int64_t>(volume.bytes()));
   upload(volume_.data(), volume.data(), volume.bytes());
-  if (settings_.texture && VolumeTexture::fits(view)) {
+  if (settings_.texture) {
+    if (!VolumeTexture::fits(view))
+      throw Error("--texture: a volume of " + text(volume.shape) + " " +
+                  kanbench::name(volume.dtype) +
+                  " cannot be a texture, which holds 8- and 16-bit integers and float32, at most "
+                  "16384 an axis: leave --texture out");
     texture_ = std::make_unique<VolumeTexture>(view, stream_);
     textured_ = view.data;
   }
@@ -203,6 +208,8 @@ void CudaBackend::sample(const VolumeView& volume, const Box& box, const Stream&
 
 void CudaBackend::sample_bricks(std::span<const BrickRows> bricks, const Stream& stream,
                                 Rows points, Rows targets) {
+  if (settings_.texture)
+    throw Error("--texture: a volume in bricks is not a texture: leave --texture out");
   std::vector<DrawArguments> all;
   for (const BrickRows& part : bricks)
     all.push_back(make_draw(part.view, part.box, stream, part.first));

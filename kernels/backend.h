@@ -148,6 +148,7 @@ class CudaBackend : public Backend {
   DeviceArray<DrawArguments> bricks_;
   std::unique_ptr<VolumeTexture> texture_;
   const void* textured_ = nullptr;
+  std::vector<Ceiling> ceilings_;
 };
 
 }  // namespace kanbench::cuda

@@ -63,7 +63,8 @@ Stage make_stage(const char* name, double seconds, const Work& work, const std::
 std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, std::int64_t rows,
                                         const Loss& loss, const Adam& adam) {
   if (!model.training()) model.train();
-  const std::vector<Ceiling> top = measure_ceilings();
+  if (ceilings_.empty()) ceilings_ = measure_ceilings();
+  const std::vector<Ceiling>& top = ceilings_;
   DeviceModel& d = prepare(model);
   refresh(model, d);
   const double n = static_cast<double>(rows);

@@ -94,8 +94,10 @@ std::unique_ptr<Backend> open_backend(const std::string& device, std::string* sa
   const int index = numbered ? std::stoi(device.substr(5)) : 0;
   const int count = static_cast<int>(list_cuda_devices().size());
   if (index >= count)
-    throw Error("--device " + device + ": there are " + std::to_string(count) +
-                " CUDA devices here, numbered from 0");
+    throw Error("--device " + device + ": there " +
+                (count == 1
+                     ? "is 1 CUDA device here, cuda:0"
+                     : "are " + std::to_string(count) + " CUDA devices here, numbered from 0"));
   return open_cuda(index, settings);
 }
 
