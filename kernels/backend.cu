@@ -46,7 +46,7 @@ std::string find_obstacle(int& count) {
 
 std::vector<Device> list_cuda_devices() {
   int count = 0;
-  std::vector<Device> devices;
+  std::vector<Device> devices, too_old;
   if (!find_obstacle(count).empty()) return devices;
   for (int i = 0; i < count; ++i) {
     cudaDeviceProp properties;
@@ -55,8 +55,10 @@ std::vector<Device> list_cuda_devices() {
     std::snprintf(text, sizeof text, "%s, %d multiprocessors, compute capability %d.%d, %.0f GB",
                   properties.name, properties.multiProcessorCount, properties.major,
                   properties.minor, static_cast<double>(properties.totalGlobalMem) * 1e-9);
-    devices.push_back({"cuda:" + std::to_string(i), text});
+    (properties.major >= kLeastMajor ? devices : too_old)
+        .push_back({"cuda:" + std::to_string(i), text});
   }
+  devices.insert(devices.end(), too_old.begin(), too_old.end());
   return devices;
 }
 
@@ -151,7 +153,9 @@ void CudaBackend::copy(void* to, const void* from, std::size_t bytes) {
 bool CudaBackend::holds(const Volume& volume, std::size_t reserved) const {
   // place() gives up the volume before.
   const std::size_t room = free_bytes() + volume_.bytes();
-  return reserved <= room && volume.bytes() <= room - reserved;
+  // A texture is a second copy.
+  const std::size_t bytes = settings_.texture ? 2 * volume.bytes() : volume.bytes();
+  return reserved <= room && bytes <= room - reserved;
 }
 
 void CudaBackend::displace() {

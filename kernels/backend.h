@@ -2,7 +2,7 @@
 // The CUDA backend: one device, one stream for what is computed and one for what is staged. Models
 // that the fused kernels can take go through them, all others through the general decoder.
 
-#include <map>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +16,7 @@
 #include "kernels/runtime.h"
 #include "kernels/sample.h"
 #include "kernels/step.h"
+#include "kernels/tuning.h"
 
 namespace kanbench::cuda {
 
@@ -48,14 +49,17 @@ struct DeviceModel {
   DeviceArray<double> sums;
   DeviceArray<std::uint64_t> fixed;
   DeviceArray<StepState> state;
-  bool scaled = false;
+  /// What the loss scale was started for; 0 before.
+  double scaled_for = 0;
+  /// The gradient as it was before one that may overflow.
+  DeviceArray<float> before;
   /// Whether draw, encode, decoder and scatter are one kernel, once that has been measured.
   std::optional<bool> fuses;
   std::string choice;
   RecordedStep recorded;
 };
 
-/// One batch: points, targets, and how they are judged. Where `volume` is there they are drawn.
+/// One batch: points, targets, and how they are judged. Where `draw` is there they are drawn.
 struct DeviceBatch {
   Rows points, targets;
   Objective objective;
@@ -136,7 +140,8 @@ class CudaBackend : public Backend {
   void upload_steps(DeviceModel& device, std::span<const TrainingStep> steps);
   std::vector<BatchSums> collect(DeviceModel& device, std::size_t steps);
   void choose(Model& model, DeviceModel& device, const DeviceBatch& batch);
-  double time_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
+  cudaGraphExec_t record(const std::function<void()>& work);
+  Tuning time_ways(Model& model, DeviceModel& device, const DeviceBatch& batch);
 
   int index_;
   DeviceSettings settings_;

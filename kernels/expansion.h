@@ -49,7 +49,9 @@ struct Gaussians {
     return {layer.inverse_spacing, layer.shift};
   }
   KB_DEVICE float place(float z) const {
-    return fminf(fmaxf(fmaf(z, inverse_spacing, shift), -8.0f), 8.0f);
+    const float u = fmaf(z, inverse_spacing, shift);
+    // Not fminf and fmaxf, which would hide a NaN.
+    return u < -8.0f ? -8.0f : u > 8.0f ? 8.0f : u;
   }
 
   KB_DEVICE void expand(float z, float x, float (&phi)[kSize]) const {

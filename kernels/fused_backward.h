@@ -19,7 +19,7 @@ struct BackwardLayer {
   Partials partials;
 };
 
-/// Leaves the warp's slopes in shared memory, for its block, and as left factors where they fit.
+/// Leaves the warp's slopes in shared memory, for itself and its block; returns the warp's.
 template <class S, class F, int kTiles, int kOut>
 KB_DEVICE typename F::Element* share_slopes(const BackwardLayer<F>& layer,
                                             const float (&dy)[kTiles][kOut][4]) {

@@ -6,13 +6,6 @@
 
 namespace kanbench::cuda {
 
-/// Adds to two floats, or sets them where nothing is there yet.
-KB_DEVICE void accumulate(float* at, bool fresh, float a, float b) {
-  float2* to = reinterpret_cast<float2*>(at);
-  const float2 old = fresh ? float2{0, 0} : *to;
-  *to = float2{old.x + a, old.y + b};
-}
-
 /// Where a warp's or a block's partial sums of one layer are.
 struct Partials {
   /// This layer's tiles, [tile of 16 inputs][16][out_tiles * 8]; this warp's vectors, of all
@@ -30,10 +23,19 @@ KB_DEVICE float column_sum(float v) {
   return v + shuffle_xor(v, 16);
 }
 
+/// Two numbers of a warp's vectors as they were, asked for before what is added to them is known.
+KB_DEVICE float2 vectors_before(const float* at, const Partials& p) {
+  return p.fresh ? float2{0, 0} : *reinterpret_cast<const float2*>(at);
+}
+
 /// Adds the columns' sums of dy to the layer's bias gradient.
 template <int W, int kTiles, int kOut>
 KB_DEVICE void add_bias_gradient(const float (&dy)[kTiles][kOut][4], int l, const Partials& p) {
   const int lane = lane_id();
+  float* at = p.vectors + l * 3 * W + 2 * (lane & 3);
+  float2 before[kOut];
+#pragma unroll
+  for (int j = 0; j < kOut; ++j) before[j] = vectors_before(at + j * 8, p);
 #pragma unroll
   for (int j = 0; j < kOut; ++j) {
     float sum[2] = {0, 0};
@@ -42,7 +44,7 @@ KB_DEVICE void add_bias_gradient(const float (&dy)[kTiles][kOut][4], int l, cons
 #pragma unroll
       for (int i = 0; i < 4; ++i) sum[i & 1] += dy[m][j][i];
     const float a = column_sum(sum[0]), b = column_sum(sum[1]);
-    if (lane < 4) accumulate(p.vectors + l * 3 * W + j * 8 + 2 * lane, p.fresh, a, b);
+    if (lane < 4) *reinterpret_cast<float2*>(at + j * 8) = float2{before[j].x + a, before[j].y + b};
   }
 }
 
@@ -105,6 +107,12 @@ template <int W, int kTiles>
 KB_DEVICE void add_norm_gradient(const Chunk<kTiles>& unit, const Chunk<kTiles>& dz, int l, int c,
                                  const Partials& p) {
   const int lane = lane_id();
+  float* at = p.vectors + l * 3 * W + W + c * 16 + 2 * (lane & 3);
+  float2 before[2][2];
+#pragma unroll
+  for (int j = 0; j < 2; ++j)
+#pragma unroll
+    for (int part = 0; part < 2; ++part) before[j][part] = vectors_before(at + part * W + j * 8, p);
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
     float weight[2] = {0, 0}, bias[2] = {0, 0};
@@ -118,9 +126,8 @@ KB_DEVICE void add_norm_gradient(const Chunk<kTiles>& unit, const Chunk<kTiles>&
     const float w0 = column_sum(weight[0]), w1 = column_sum(weight[1]);
     const float b0 = column_sum(bias[0]), b1 = column_sum(bias[1]);
     if (lane >= 4) continue;
-    float* at = p.vectors + l * 3 * W + c * 16 + j * 8 + 2 * lane;
-    accumulate(at + W, p.fresh, w0, w1);
-    accumulate(at + 2 * W, p.fresh, b0, b1);
+    *reinterpret_cast<float2*>(at + j * 8) = float2{before[j][0].x + w0, before[j][0].y + w1};
+    *reinterpret_cast<float2*>(at + W + j * 8) = float2{before[j][1].x + b0, before[j][1].y + b1};
   }
 }
 

@@ -4,18 +4,13 @@
 
 #include "kernels/fragment.h"
 #include "kernels/fused.h"
+#include "kernels/grid_rows.h"
 
 namespace kanbench::cuda {
 
 /// Whether a kernel can encode such features itself.
 inline bool encodes_itself(int features) {
   return features == 0 || features == 1 || features == 2 || features == 4 || features == 8;
-}
-
-template <class F>
-KB_DEVICE void store_chunk(typename F::Element* to, const float* values) {
-#pragma unroll
-  for (int i = 0; i < 8; i += 2) F::store_pair(to + i, values[i], values[i + 1]);
 }
 
 /// Writes the chunks of a point's features numbered part, part + parts, ...
@@ -39,7 +34,7 @@ KB_DEVICE void encode_chunks(const GridInfo& grid, const void* table, int part, 
 #pragma unroll
       for (int f = 0; f < N; ++f) values[i * N + f] = level[f];
     }
-    store_chunk<F>(features + (chunk * stride + row) * 8, values);
+    store_chunk(features + (chunk * stride + row) * 8, values);
   }
 }
 
@@ -52,7 +47,7 @@ KB_DEVICE void encode_row(const GridInfo& grid, const void* table, int part, int
     case 0:
       if (part == 0) {
         const float values[8] = {p[0], p[1], p[2], 0, 0, 0, 0, 0};
-        store_chunk<F>(features + row * 8, values);
+        store_chunk(features + row * 8, values);
       }
       break;
     case 1:
@@ -69,7 +64,7 @@ KB_DEVICE void encode_row(const GridInfo& grid, const void* table, int part, int
   }
   const int made = (grid.width() + 7) / 8;
   const float zero[8] = {};
-  if (made % 2 && part == 0) store_chunk<F>(features + (made * stride + row) * 8, zero);
+  if (made % 2 && part == 0) store_chunk(features + (made * stride + row) * 8, zero);
 }
 
 template <int N, class F>
@@ -117,8 +112,8 @@ KB_DEVICE void scatter_row(const GridInfo& grid, float* gradient, int part, int 
 
 /// A lattice cut into bricks of as many voxels as a block has rows, edges doubling in turn.
 struct BrickGrid {
-  /// A block has at most 2^9 rows.
-  static constexpr int kMostBits = 9;
+  /// A block has at most 2^8 rows.
+  static constexpr int kMostBits = 8;
   int edge[3];
   std::int64_t count[3];
 

@@ -14,7 +14,7 @@ namespace {
 // Rows whose features are held at a time where a kernel does not make them itself.
 constexpr std::int64_t kPieceRows = 1 << 18;
 // Partial sums of all blocks together.
-constexpr std::int64_t kMostPartialBytes = std::int64_t{256} << 20;
+constexpr std::int64_t kMostPartialBytes = std::int64_t{512} << 20;
 
 int features_of(const ModelSpec& spec) {
   const auto* grid = std::get_if<encoder::HashGrid>(&spec.encoder);
@@ -32,8 +32,8 @@ place_voxels_kernel(Lattice lattice, std::int64_t first, Rows points) {
   for (int d = 0; d < 3; ++d) {
     const std::int64_t count = lattice.box.high[d] - lattice.box.low[d];
     points.data[d * points.stride + i] =
-        static_cast<float>((static_cast<double>(lattice.box.low[d] + voxel % count) + 0.5) /
-                           static_cast<double>(size[d]));
+        static_cast<float>((static_cast<double>(lattice.box.low[d] + voxel % count) + 0.5) *
+                           (1.0 / static_cast<double>(size[d])));
     voxel /= count;
   }
 }

@@ -13,16 +13,18 @@ struct Work {
   double flops = 0, bytes = 0;
 };
 
+// The best of several, each long enough that the launches' own time is hidden.
 double best_seconds(cudaStream_t stream, const std::function<void()>& work) {
+  constexpr int kCalls = 8;
   Event begin, end;
   double best = 1e300;
-  for (int i = 0; i < 6; ++i) {
+  // Makes room.
+  work();
+  for (int i = 0; i < 4; ++i) {
     begin.record(stream);
-    work();
+    for (int call = 0; call < kCalls; ++call) work();
     end.record(stream);
-    const double seconds = end.seconds_since(begin);
-    // The first makes room.
-    if (i > 0) best = std::min(best, seconds);
+    best = std::min(best, end.seconds_since(begin) / kCalls);
   }
   return best;
 }
@@ -52,10 +54,42 @@ double product_flops(const ModelSpec& spec) {
   return flops;
 }
 
+// What a model's stages work on, a row.
+struct Sizes {
+  double rows, features, levels, entry_bytes, level_numbers = 0, products;
+};
+
+Sizes measure_sizes(const Model& model, const DeviceModel& d, std::int64_t rows) {
+  Sizes s{};
+  s.rows = static_cast<double>(rows);
+  s.features = width(model.spec().encoder);
+  s.levels = d.grid.count;
+  s.entry_bytes = d.plan && d.plan->precision != Precision::tf32 ? 2 : 4;
+  for (int l = 0; l < d.grid.count; ++l)
+    s.level_numbers = std::max(
+        s.level_numbers, static_cast<double>(d.grid.levels[l].level.entries) * d.grid.features);
+  s.products = s.rows * product_flops(model.spec());
+  return s;
+}
+
 Stage make_stage(const char* name, double seconds, const Work& work, const std::string& ceiling,
                  double done, double per_second) {
   return {name,       seconds, work.flops,
           work.bytes, ceiling, per_second > 0 ? done / seconds / per_second : 0};
+}
+
+Stage make_encode(double seconds, const Sizes& s, const std::vector<Ceiling>& top) {
+  return make_stage("encode", seconds,
+                    {s.rows * s.levels * 150, s.rows * s.features * 9 * s.entry_bytes}, "gather",
+                    s.rows * s.levels * 8,
+                    rate_by_table(top, "gather", s.level_numbers * s.entry_bytes));
+}
+
+Stage make_scatter(double seconds, const Sizes& s, int features, const std::vector<Ceiling>& top) {
+  const std::string red = features >= 4 ? "red v4.f32" : features == 2 ? "red v2.f32" : "red f32";
+  return make_stage("scatter", seconds, {s.rows * s.levels * 125, s.rows * s.features * 9 * 4}, red,
+                    s.rows * s.levels * 8 * std::max(1, features / 4),
+                    rate_by_table(top, red, s.level_numbers * 4));
 }
 
 }  // namespace
@@ -67,70 +101,50 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
   const std::vector<Ceiling>& top = ceilings_;
   DeviceModel& d = prepare(model);
   refresh(model, d);
-  const double n = static_cast<double>(rows);
-  start_scaling(d, 1 / n);
+  const Sizes s = measure_sizes(model, d, rows);
+  start_scaling(d, 1 / s.rows);
   Buffer<float> point_block(*this, 3 * rows), targets(*this, rows), values(*this, rows);
-  const Stream stream = make_stream(1, 0, Purpose::samples);
   const DeviceBatch batch{
-      {point_block.data(), rows, 3, rows}, {targets.data(), rows, 1, rows}, {loss, 1 / n}, {}};
+      {point_block.data(), rows, 3, rows}, {targets.data(), rows, 1, rows}, {loss, 1 / s.rows}, {}};
   const ConstRows points{point_block.data(), rows, 3, rows};
-  const ModelSpec& spec = model.spec();
-  const double features = width(spec.encoder), levels = d.grid.count;
-  const double entry = d.plan && d.plan->precision != Precision::tf32 ? 2 : 4;
-  double level_bytes = 0;
-  for (int l = 0; l < d.grid.count; ++l)
-    level_bytes = std::max(level_bytes,
-                           static_cast<double>(d.grid.levels[l].level.entries) * d.grid.features);
-  std::vector<Stage> all;
-  const TrainingStep numbers{stream, adam, 1};
+  const TrainingStep numbers{make_stream(1, 0, Purpose::samples), adam, 1};
   upload_steps(d, {&numbers, 1});
-
-  double seconds = best_seconds(stream_, [&] {
-    sample(volume, whole(volume.shape), stream, 0, batch.points, batch.targets);
-  });
-  const double sampled = n * (16 + 8.0 * static_cast<double>(size_of(volume.dtype)));
-  all.push_back(make_stage("sample", seconds, {n * 60, sampled}, "bandwidth", sampled,
-                           rate(top, "bandwidth")));
-
-  FeatureRows encoded;
-  seconds = best_seconds(stream_, [&] { encoded = encode_batch(model, d, points); });
-  const double sectors = n * levels * 8;
-  if (levels > 0)
-    all.push_back(make_stage("encode", seconds, {n * levels * 150, n * features * 9 * entry},
-                             "gather", sectors, rate_by_table(top, "gather", level_bytes * entry)));
-
-  const double products = n * product_flops(spec);
-  seconds = best_seconds(stream_, [&] { predict(model, points, {values.data(), rows, 1, rows}); });
+  std::vector<Stage> all;
+  const auto time = [&](const std::function<void()>& work) { return best_seconds(stream_, work); };
+  const auto by_bandwidth = [&](const char* name, double seconds, double flops, double bytes) {
+    all.push_back(
+        make_stage(name, seconds, {flops, bytes}, "bandwidth", bytes, rate(top, "bandwidth")));
+  };
   const char* product = !d.plan                                ? "flops"
                         : d.plan->precision == Precision::tf32 ? "mma tf32"
                                                                : "mma half";
-  all.push_back(make_stage("predict", seconds, {products, n * features * entry}, product, products,
-                           rate(top, product)));
-  // Without what goes before and after: the decoder there and back.
-  const bool fuses = d.fuses.value_or(false);
-  d.fuses = false;
-  if (d.plan) {
-    seconds = best_seconds(stream_, [&] { enqueue_decoder(model, d, batch, encoded); });
-    all.push_back(make_stage("decoder", seconds, {3 * products, 2 * n * features * entry}, product,
-                             3 * products, rate(top, product)));
-    if (levels > 0) {
-      seconds = best_seconds(stream_, [&] { enqueue_scatter(model, d, batch, encoded); });
-      const std::string red = d.grid.features >= 4   ? "red v4.f32"
-                              : d.grid.features == 2 ? "red v2.f32"
-                                                     : "red f32";
-      all.push_back(make_stage("scatter", seconds, {n * levels * 125, n * features * 9 * 4}, red,
-                               n * levels * 8 * std::max(1, d.grid.features / 4),
-                               rate_by_table(top, red, level_bytes * 4)));
-    }
-  }
-  seconds = best_seconds(stream_, [&] { enqueue_gradient(model, d, batch); });
-  all.push_back(make_stage("gradient", seconds, {3 * products, 0}, product, 3 * products,
-                           rate(top, product)));
-  seconds = best_seconds(stream_, [&] { enqueue_update(model, d, adam); });
-  const double updated = static_cast<double>(model.layout().size) * (7 * 4 + entry);
-  all.push_back(make_stage("update", seconds, {updated / 2, updated}, "bandwidth", updated,
-                           rate(top, "bandwidth")));
-  d.fuses = fuses;
+  const auto by_products = [&](const char* name, double seconds, double products, double bytes) {
+    all.push_back(
+        make_stage(name, seconds, {products, bytes}, product, products, rate(top, product)));
+  };
+
+  by_bandwidth("sample", time([&] {
+                 sample(volume, whole(volume.shape), numbers.stream, 0, batch.points,
+                        batch.targets);
+               }),
+               s.rows * 60, s.rows * (16 + 8.0 * static_cast<double>(size_of(volume.dtype))));
+  FeatureRows encoded;
+  const double encoding = time([&] { encoded = encode_batch(model, d, points); });
+  if (s.levels > 0) all.push_back(make_encode(encoding, s, top));
+  const double feature_bytes = s.rows * s.features * s.entry_bytes;
+  by_products("predict", time([&] {
+                predict(model, points, {values.data(), rows, 1, rows});
+              }),
+              s.products, feature_bytes);
+  if (d.plan)
+    by_products("decoder", time([&] { enqueue_decoder(model, d, batch, encoded); }), 3 * s.products,
+                2 * feature_bytes);
+  if (d.plan && s.levels > 0)
+    all.push_back(make_scatter(time([&] { enqueue_scatter(model, d, batch, encoded); }), s,
+                               d.grid.features, top));
+  by_products("gradient", time([&] { enqueue_gradient(model, d, batch); }), 3 * s.products, 0);
+  const double updated = static_cast<double>(model.layout().size) * (7 * 4 + s.entry_bytes);
+  by_bandwidth("update", time([&] { enqueue_update(model, d, adam); }), updated / 2, updated);
   checked(cudaStreamSynchronize(stream_));
   return all;
 }

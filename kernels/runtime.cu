@@ -42,8 +42,7 @@ void* take_memory(std::size_t bytes) {
                       " bytes are not to be had, " + why);
   }
   checked(status);
-  use.used += bytes;
-  use.peak = use.used > use.peak ? use.used : use.peak;
+  use.add(bytes);
   return memory;
 }
 

@@ -16,9 +16,14 @@ namespace kanbench::cuda {
 /// Throws SystemError, saying where and what, unless `status` is success.
 void checked(cudaError_t status, std::source_location where = std::source_location::current());
 
-/// Bytes taken of the devices' memory by this process; `limit` is the most, 0 for all there is.
+/// Bytes that this process, which computes on one device, has taken of its memory; `limit` is the
+/// most, 0 for all there is.
 struct MemoryUse {
   std::size_t used = 0, peak = 0, limit = 0;
+  void add(std::size_t bytes) {
+    used += bytes;
+    peak = used > peak ? used : peak;
+  }
 };
 MemoryUse& memory_use();
 

@@ -167,6 +167,8 @@ VolumeTexture::VolumeTexture(const VolumeView& volume, cudaStream_t stream) {
       make_cudaExtent(static_cast<std::size_t>(n.x), static_cast<std::size_t>(n.y),
                       static_cast<std::size_t>(n.z))));
   array_.reset(array);
+  bytes_ = static_cast<std::size_t>(n.count()) * size_of(volume.dtype);
+  memory_use().add(bytes_);
   if (volume.dtype == Dtype::int8)
     copy_shifted<std::uint8_t>(volume, array, stream);
   else if (volume.dtype == Dtype::int16)
@@ -186,6 +188,7 @@ VolumeTexture::VolumeTexture(const VolumeView& volume, cudaStream_t stream) {
 
 VolumeTexture::~VolumeTexture() {
   if (object_) cudaDestroyTextureObject(object_);
+  memory_use().used -= bytes_;
 }
 
 }  // namespace kanbench::cuda

@@ -125,6 +125,7 @@ class VolumeTexture {
   };
   std::unique_ptr<std::remove_pointer_t<cudaArray_t>, FreeArray> array_;
   cudaTextureObject_t object_ = 0;
+  std::size_t bytes_ = 0;
 };
 
 }  // namespace kanbench::cuda

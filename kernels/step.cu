@@ -44,7 +44,8 @@ end_step_kernel(float largest_scale, StepState* state) {
   outcome.broken = state->broken;
   state->overflow = 0;
   if (state->index + 1 < kMostSteps) ++state->index;
-  if (largest_scale == 0) return;
+  // What overflows in a training that is broken says nothing of the scale.
+  if (largest_scale == 0 || state->broken) return;
   if (overflow) {
     state->loss_scale *= 0.5f;
     state->scale_age = 0;

@@ -20,8 +20,6 @@ constexpr float kLargestScale = 16777216.0f * 1024;
 // Levels of up to so many bytes are summed within a block.
 constexpr std::int64_t kSharedLevel = 48 << 10;
 
-bool finite(const BatchSums& sums) { return sums.finite; }
-
 }  // namespace
 
 void RecordedStep::clear() {
@@ -32,8 +30,10 @@ void RecordedStep::clear() {
 
 // Half precision needs a factor that brings gradients of `scale` a row into its range.
 void CudaBackend::start_scaling(DeviceModel& d, double scale) {
-  if (d.scaled || !d.plan || d.plan->precision != Precision::fp16) return;
-  d.scaled = true;
+  if (!d.plan || d.plan->precision != Precision::fp16) return;
+  // It finds its way from a factor that is near.
+  if (d.scaled_for > 0 && std::abs(std::log2(scale / d.scaled_for)) <= 4) return;
+  d.scaled_for = scale;
   const double wanted = std::exp2(std::ceil(std::log2(kHalfScale / std::abs(scale))));
   const float value = static_cast<float>(std::clamp<double>(wanted, 1.0, kLargestScale));
   StepState* state = d.state.data();
@@ -157,14 +157,14 @@ void CudaBackend::upload_steps(DeviceModel& d, std::span<const TrainingStep> ste
   begin_steps(state, stream_);
 }
 
-// What came of the steps, up to the first that broke.
+// What came of the steps, up to and with the first that broke.
 std::vector<BatchSums> CudaBackend::collect(DeviceModel& d, std::size_t steps) {
   StepOutcome outcomes[kMostSteps];
   download(outcomes, d.state.data()->outcomes, steps * sizeof *outcomes);
   std::vector<BatchSums> all;
   for (std::size_t i = 0; i < steps; ++i) {
     all.push_back({outcomes[i].loss, outcomes[i].squared_error, !outcomes[i].broken});
-    if (!finite(all.back())) break;
+    if (outcomes[i].broken) break;
   }
   return all;
 }
@@ -181,9 +181,8 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
                           {const_cast<float*>(targets.data), targets.rows, 1, targets.stride},
                           objective,
                           {}};
-  DeviceArray<float> before;
   if (largest_scale(d) > 0)
-    copy(before.reserve(model.gradient().size()), model.gradient().data(),
+    copy(d.before.reserve(model.gradient().size()), model.gradient().data(),
          model.gradient().bytes());
   for (;;) {
     begin_steps(d.state.data(), stream_);
@@ -193,7 +192,7 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
     download(&outcome, d.state.data()->outcomes, sizeof outcome);
     if (!outcome.skipped || outcome.broken || largest_scale(d) == 0)
       return {outcome.loss, outcome.squared_error, !outcome.broken};
-    copy(model.gradient().data(), before.data(), before.bytes());
+    copy(model.gradient().data(), d.before.data(), d.before.bytes());
   }
 }
 
@@ -252,6 +251,14 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
                                    adam.skip_untouched,
                                    address(model.gradient().data()),
                                    d.fuses.value_or(false)};
+  // Room that grew since is elsewhere.
+  for (const void* room :
+       {static_cast<const void*>(model.parameters().data()),
+        static_cast<const void*>(d.weights.data()), static_cast<const void*>(d.vectors.data()),
+        static_cast<const void*>(d.table.data()), static_cast<const void*>(d.features.data()),
+        static_cast<const void*>(d.dfeatures.data()), static_cast<const void*>(d.partials.data()),
+        static_cast<const void*>(d.sums.data()), static_cast<const void*>(d.fixed.data())})
+    key.push_back(address(room));
   for (int i = 0; i < 3; ++i)
     for (std::int64_t number :
          {draw.size[i], draw.origin[i], draw.held[i], bits(draw.scale[i]), bits(draw.offset[i])})
@@ -261,6 +268,26 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
 
 }  // namespace
 
+cudaGraphExec_t CudaBackend::record(const std::function<void()>& work) {
+  cudaGraph_t graph = nullptr;
+  checked(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
+  try {
+    work();
+  } catch (...) {
+    // Else the stream would go on recording.
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  checked(cudaStreamEndCapture(stream_, &graph));
+  cudaGraphExec_t made = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&made, graph, 0);
+  cudaGraphDestroy(graph);
+  checked(status);
+  return made;
+}
+
 // The first step for a key runs as it is enqueued, and makes what room it needs; the next is
 // recorded; all others replay it.
 void CudaBackend::launch_step(Model& model, DeviceModel& d, const DeviceBatch& batch,
@@ -269,17 +296,11 @@ void CudaBackend::launch_step(Model& model, DeviceModel& d, const DeviceBatch& b
   RecordedStep& recorded = d.recorded;
   if (recorded.key != key) {
     recorded.clear();
-    recorded.key = std::move(key);
-    return enqueue_step(model, d, batch, adam);
-  }
-  if (!recorded.graph) {
-    cudaGraph_t graph = nullptr;
-    checked(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal));
     enqueue_step(model, d, batch, adam);
-    checked(cudaStreamEndCapture(stream_, &graph));
-    checked(cudaGraphInstantiate(&recorded.graph, graph, 0));
-    checked(cudaGraphDestroy(graph));
+    recorded.key = key_of(model, d, batch, adam);
+    return;
   }
+  if (!recorded.graph) recorded.graph = record([&] { enqueue_step(model, d, batch, adam); });
   checked(cudaGraphLaunch(recorded.graph, stream_));
 }
 
@@ -305,20 +326,28 @@ std::vector<BatchSums> CudaBackend::train(Model& model, const VolumeView& volume
   return collect(d, steps.size());
 }
 
-// Seconds of a gradient, best of a few; the gradient is zeroed afterwards.
-double CudaBackend::time_gradient(Model& model, DeviceModel& d, const DeviceBatch& batch) {
-  Event begin, end;
-  double best = INFINITY;
-  for (int i = 0; i < 4; ++i) {
-    begin.record(stream_);
+// Seconds of a gradient as training will replay it, for both ways in turn so that the clock favours
+// neither; the gradient is zeroed afterwards.
+Tuning CudaBackend::time_ways(Model& model, DeviceModel& d, const DeviceBatch& batch) {
+  RecordedStep recorded[2];
+  double best[2] = {INFINITY, INFINITY};
+  for (int way = 0; way < 2; ++way) {
+    d.fuses = way == 1;
+    // Makes room.
     enqueue_gradient(model, d, batch);
-    end.record(stream_);
-    // The first makes room.
-    const double seconds = end.seconds_since(begin);
-    if (i > 0) best = std::min(best, seconds);
+    recorded[way].graph = record([&] { enqueue_gradient(model, d, batch); });
   }
+  Event begin, end;
+  for (int i = 0; i < 5; ++i)
+    for (int way = 0; way < 2; ++way) {
+      begin.record(stream_);
+      checked(cudaGraphLaunch(recorded[way].graph, stream_));
+      end.record(stream_);
+      const double seconds = end.seconds_since(begin);
+      if (i > 0) best[way] = std::min(best[way], seconds);
+    }
   checked(cudaMemsetAsync(model.gradient().data(), 0, model.gradient().bytes(), stream_));
-  return best;
+  return {best[0], best[1]};
 }
 
 void CudaBackend::choose(Model& model, DeviceModel& d, const DeviceBatch& batch) {
@@ -328,18 +357,13 @@ void CudaBackend::choose(Model& model, DeviceModel& d, const DeviceBatch& batch)
     d.choice = "a kernel for each stage, as one for all would scatter in no fixed order";
     return;
   }
-  const std::string key = tuning_key(properties_.name, *d.plan, d.grid, batch.points.rows);
-  std::optional<Tuning> found = read_tuning(settings_.tuning_file, key);
-  const bool remembered = found.has_value();
-  if (!found) {
-    found.emplace();
-    found->split_seconds = time_gradient(model, d, batch);
-    d.fuses = true;
-    found->whole_seconds = time_gradient(model, d, batch);
-    write_tuning(settings_.tuning_file, key, *found);
-  }
-  d.fuses = found->whole_seconds < found->split_seconds;
-  d.choice = describe(*found) + (remembered ? ", as measured before" : ", as measured");
+  const std::string key =
+      tuning_key(properties_.name, *d.plan, d.grid, *batch.draw, batch.points.rows);
+  const std::optional<Tuning> found = read_tuning(settings_.tuning_file, key);
+  const Tuning tuning = found ? *found : time_ways(model, d, batch);
+  if (!found) write_tuning(settings_.tuning_file, key, tuning);
+  d.fuses = tuning.whole_seconds < tuning.split_seconds;
+  d.choice = describe(tuning) + (found ? ", as measured before" : ", as measured");
 }
 
 std::string CudaBackend::choices(const Model& model) const {

@@ -8,13 +8,15 @@
 namespace kanbench::cuda {
 
 std::string tuning_key(const std::string& device, const FusedPlan& plan, const GridInfo& grid,
-                       std::int64_t rows) {
+                       const DrawArguments& draw, std::int64_t rows) {
   std::ostringstream key;
   std::int64_t entries = 0;
   for (int l = 0; l < grid.count; ++l) entries += grid.levels[l].level.entries;
   key << device << ", " << (plan.kind == ExpansionKind::gaussians ? "fastkan " : "mlp ")
       << plan.count - 1 << "x" << plan.width << ", " << name(plan.precision) << ", " << grid.count
-      << "x" << grid.features << ", " << entries << " entries, " << rows << " rows";
+      << "x" << grid.features << ", " << entries << " entries, " << name(draw.dtype)
+      << (draw.texture ? " texture" : "") << " of " << draw.held[0] * draw.held[1] * draw.held[2]
+      << ", " << rows << " rows";
   return key.str();
 }
 

@@ -16,7 +16,7 @@ struct Tuning {
 
 /// What a measurement depends on.
 std::string tuning_key(const std::string& device, const FusedPlan& plan, const GridInfo& grid,
-                       std::int64_t rows);
+                       const DrawArguments& draw, std::int64_t rows);
 
 /// The last line of `file` with that key; none where there is no file or no such line.
 std::optional<Tuning> read_tuning(const std::string& file, const std::string& key);

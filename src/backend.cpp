@@ -77,12 +77,19 @@ std::vector<Device> list_devices() {
   return devices;
 }
 
+namespace {
+
+// The number of the first device that list_cuda_devices() names, which can compute if any can.
+int first_cuda() { return std::stoi(list_cuda_devices().at(0).name.substr(5)); }
+
+}  // namespace
+
 std::unique_ptr<Backend> open_backend(const std::string& device, std::string* said,
                                       const DeviceSettings& settings) {
   if (device == "cpu") return open_cpu_with(settings);
   const std::string missing = why_no_cuda();
   if (device == "auto") {
-    if (missing.empty()) return open_cuda(0, settings);
+    if (missing.empty()) return open_cuda(first_cuda(), settings);
     if (said) *said = missing + " Running on the CPU.";
     return open_cpu_with(settings);
   }
@@ -91,7 +98,7 @@ std::unique_ptr<Backend> open_backend(const std::string& device, std::string* sa
   if (device != "cuda" && !numbered)
     throw Error("--device: unknown device '" + device + "': use auto, cpu, cuda or cuda:N");
   if (!missing.empty()) throw Error("--device " + device + ": " + missing + " Use --device cpu.");
-  const int index = numbered ? std::stoi(device.substr(5)) : 0;
+  const int index = numbered ? std::stoi(device.substr(5)) : first_cuda();
   const int count = static_cast<int>(list_cuda_devices().size());
   if (index >= count)
     throw Error("--device " + device + ": there " +

@@ -47,8 +47,12 @@ std::string write_choice(const test::TemporaryDirectory& directory, const ModelS
   const std::string file = (directory.path() / (whole ? "whole.txt" : "split.txt")).string();
   cudaDeviceProp properties;
   cudaGetDeviceProperties(&properties, 0);
+  const Volume volume = make_volume({9, 8, 7});
+  const cuda::DrawArguments draw = cuda::make_draw(volume.view(), kanbench::whole(volume.shape),
+                                                   make_stream(1, 0, Purpose::samples), 0);
   cuda::write_tuning(
-      file, cuda::tuning_key(properties.name, *plan, cuda::make_grid(layout, features), kRows),
+      file,
+      cuda::tuning_key(properties.name, *plan, cuda::make_grid(layout, features), draw, kRows),
       whole ? cuda::Tuning{2, 1} : cuda::Tuning{1, 2});
   return file;
 }
@@ -118,6 +122,28 @@ TEST_P(CudaTraining, DeterministicModeHasTheSameBitsUnderAnySchedule) {
   }
 }
 
+// What a recorded step works in may have moved since.
+TEST_P(CudaTraining, ALargerBatchInBetweenChangesNothing) {
+  for (Precision precision : {Precision::fp16, Precision::fp32}) {
+    std::vector<float> ends[2];
+    for (bool interrupted : {false, true}) {
+      DeviceSettings settings;
+      settings.deterministic = true;
+      // Three features a level are encoded before the decoder's kernel.
+      Bench bench(make_model(GetParam(), 16, 3), precision, settings);
+      bench.train(3);
+      if (interrupted) {
+        Buffer<float> points(*bench.backend, 3 * 700), values(*bench.backend, 700);
+        bench.backend->predict(bench.model, {points.data(), 700, 3, 700},
+                               {values.data(), 700, 1, 700});
+      }
+      bench.train(3);
+      ends[interrupted] = bench.model.download();
+    }
+    EXPECT_EQ(ends[0], ends[1]) << name(precision);
+  }
+}
+
 // Weights that a block brings in round by round are those that stay.
 TEST_P(CudaTraining, WeightsNeedNotStayInSharedMemory) {
   for (int neurons : {16, 64})
@@ -174,9 +200,15 @@ TEST_P(CudaTraining, ALossThatIsNotFiniteEndsTheGroup) {
     std::vector<float> block = bench.model.download();
     block[static_cast<std::size_t>(bench.model.layout().layers[1].weight)] = NAN;
     bench.model.upload(block);
-    const std::vector<BatchSums> sums = bench.train(6);
+    auto& device = *static_cast<cuda::DeviceModel*>(bench.model.cache.get());
+    float before = 0, after = 0;
+    bench.backend->download(&before, &device.state.data()->loss_scale, sizeof before);
+    const std::vector<BatchSums> sums = bench.train(30);
     ASSERT_EQ(sums.size(), 1u) << name(precision);
     EXPECT_FALSE(sums[0].finite);
+    // The steps behind it said nothing of the scale.
+    bench.backend->download(&after, &device.state.data()->loss_scale, sizeof after);
+    EXPECT_EQ(before, after);
   }
 }
 

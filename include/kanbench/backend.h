@@ -238,6 +238,7 @@ Precision resolve_precision(const std::string& wanted, const ModelSpec& spec,
 std::unique_ptr<Backend> open_cpu(const std::string& instruction_set = "");
 
 /// The CUDA backend's side of the seam; src/absent/cuda.cpp stands in where it was not built.
+/// Devices that can compute come first.
 std::vector<Device> list_cuda_devices();
 std::unique_ptr<Backend> open_cuda(int index, const DeviceSettings& settings);
 /// Why there is no CUDA device here, one sentence; empty where there is one.
