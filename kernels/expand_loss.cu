@@ -3,24 +3,13 @@
 #include <algorithm>
 #include <variant>
 
-#include "kanbench/math/dual.h"
-#include "kernels/device.h"
+#include "kernels/activation.h"
 #include "kernels/expand.h"
 
 namespace kanbench::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-
-KB_DEVICE float activated(OutputActivation activation, float y) {
-  if (activation == OutputActivation::sigmoid) return sigmoid(y);
-  return activation == OutputActivation::relu ? max0(y) : y;
-}
-// The activation's slope where its value is `value`.
-KB_DEVICE float activation_slope(OutputActivation activation, float value) {
-  if (activation == OutputActivation::sigmoid) return value * (1 - value);
-  return activation == OutputActivation::relu ? step0(value) : 1;
-}
 
 KB_KERNEL(kThreads)
 activate_kernel(OutputActivation activation, Rows values) {

@@ -83,19 +83,10 @@ KB_DEVICE std::int64_t find_vector(const FusedPlan& plan, std::int64_t i, float&
   return (part == 1 ? layer.at.norm_weight : layer.at.norm_bias) + place;
 }
 
-template <class Element>
-KB_DEVICE Element round_to(float x) {
-  if constexpr (std::is_same_v<Element, Half>)
-    return __float2half_rn(x);
-  else if constexpr (std::is_same_v<Element, Bfloat>)
-    return __float2bfloat16_rn(x);
-  else
-    return x;
-}
-
-template <class Element>
+template <class F>
 KB_KERNEL(kThreads)
-pack_weights_kernel(FusedPlan plan, const float* parameters, Element* weights, float* vectors) {
+pack_weights_kernel(FusedPlan plan, const float* parameters, void* packed, float* vectors) {
+  auto* weights = static_cast<typename F::Element*>(packed);
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= plan.weights + plan.vectors) return;
   if (i >= plan.weights) {
@@ -111,7 +102,7 @@ pack_weights_kernel(FusedPlan plan, const float* parameters, Element* weights, f
   const int input = expanded / functions * 16 + half * 8 + column;
   const std::int64_t at =
       find_weight(layer, functions, input, expanded % functions, tile * 8 + row);
-  weights[i] = round_to<Element>(at < 0 ? 0.0f : parameters[at]);
+  weights[i] = F::round(at < 0 ? 0.0f : parameters[at]);
 }
 
 // Partial sums of one number are added by so many threads, each every so many blocks.
@@ -165,14 +156,11 @@ void pack_fused(const FusedPlan& plan, const float* parameters, void* weights, f
   const Grid grid{dim3(blocks_for(plan.weights + plan.vectors)), dim3(kThreads), 0, stream};
   switch (plan.precision) {
     case Precision::fp16:
-      return launch(pack_weights_kernel<Half>, grid, plan, parameters, static_cast<Half*>(weights),
-                    vectors);
+      return launch(pack_weights_kernel<FactorHalf>, grid, plan, parameters, weights, vectors);
     case Precision::bf16:
-      return launch(pack_weights_kernel<Bfloat>, grid, plan, parameters,
-                    static_cast<Bfloat*>(weights), vectors);
+      return launch(pack_weights_kernel<FactorBfloat>, grid, plan, parameters, weights, vectors);
     default:
-      return launch(pack_weights_kernel<float>, grid, plan, parameters,
-                    static_cast<float*>(weights), vectors);
+      return launch(pack_weights_kernel<FactorTf32>, grid, plan, parameters, weights, vectors);
   }
 }
 

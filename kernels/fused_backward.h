@@ -66,6 +66,28 @@ KB_DEVICE void multiply_back(const typename F::Element* dy, const typename F::El
   }
 }
 
+/// Expands the inputs that `input(m, j, i)` gives into a chunk's columns of the block's tile `phi`.
+template <class S, class F, class X, int kTiles, class GetInput>
+KB_DEVICE void store_expansion(const X& expansion, typename F::Element* phi, GetInput&& input) {
+  const int g = lane_id() >> 2, t = lane_id() & 3;
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+    for (int j = 0; j < 2; ++j)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float value[2][X::kSize];
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const Input in = input(m, j, 2 * h + e);
+          expansion.expand(in.z, in.x, value[e]);
+        }
+        typename F::Element* row = phi + (m * 16 + h * 8 + g) * S::kPhiStride + j * 8 + 2 * t;
+#pragma unroll
+        for (int k = 0; k < X::kSize; ++k) F::store_pair(row + k * 16, value[0][k], value[1][k]);
+      }
+}
+
 /// Expands chunk `c` again into the block's tile `phi` (this chunk's first column), and turns dy
 /// into the slopes of the chunk: `dz` of the input after the norm's affine part, `dx` of what
 /// passed the norm by.
@@ -85,22 +107,7 @@ KB_DEVICE void backward_chunk(const BackwardLayer<F>& layer, int c, const Chunk<
     return restore<X>(chunk.v[m][j][i], s.mean[m][i >> 1], s.inverse[m][i >> 1],
                       affine ? norm_weight[column] : 1.0f, affine ? norm_bias[column] : 0.0f);
   };
-#pragma unroll
-  for (int m = 0; m < kTiles; ++m)
-#pragma unroll
-    for (int j = 0; j < 2; ++j)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        float value[2][X::kSize];
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const Input in = input(m, j, 2 * h + e);
-          expansion.expand(in.z, in.x, value[e]);
-        }
-        typename F::Element* row = phi + (m * 16 + h * 8 + g) * S::kPhiStride + j * 8 + 2 * t;
-#pragma unroll
-        for (int k = 0; k < X::kSize; ++k) F::store_pair(row + k * 16, value[0][k], value[1][k]);
-      }
+  store_expansion<S, F, X, kTiles>(expansion, phi, input);
   typename X::Slope slope[kTiles][2][4];
 #pragma unroll
   for (int k = 0; k < X::kSize; ++k) {

@@ -2,6 +2,7 @@
 // The fused kernels themselves, and what launch_fused() needs to find one.
 
 #include "kanbench/math/loss.h"
+#include "kernels/activation.h"
 #include "kernels/fused_backward.h"
 #include "kernels/fused_points.h"
 
@@ -9,20 +10,6 @@ namespace kanbench::cuda {
 
 /// Most threads of a block.
 inline constexpr int kFusedThreads = 256;
-
-KB_DEVICE float activate(OutputActivation output, float y, float& slope) {
-  slope = 1;
-  if (output == OutputActivation::relu) {
-    slope = y > 0 ? 1.0f : 0.0f;
-    return y < 0 ? 0.0f : y;
-  }
-  if (output == OutputActivation::sigmoid) {
-    const float s = 1.0f / (1.0f + expf(-y));
-    slope = s * (1.0f - s);
-    return s;
-  }
-  return y;
-}
 
 /// The point of row `lane % rows` of a warp, and where its value goes.
 struct PredictRow {
@@ -106,9 +93,8 @@ fused_predict_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
       for (int h = 0; h < 2; ++h) {
         const int row = m * 16 + h * 8 + (lane >> 2);
         const std::int64_t at = shuffle(mine.at, row);
-        float slope;
         if ((lane & 3) == 0)
-          store_prediction(a.output, at, activate(plan.output, out[m][0][2 * h], slope));
+          store_prediction(a.output, at, activated(plan.output, out[m][0][2 * h]));
       }
   }
 }
@@ -133,15 +119,27 @@ KB_DEVICE void measure(const FusedPlan& plan, const FusedArguments& a, float sca
       const float wanted = target(row);
       dy[m][0][2 * h] = dy[m][0][2 * h + 1] = 0;
       if ((lane & 3) != 0 || row0 + row >= a.rows) continue;
-      float through;
-      const float value = activate(plan.output, out[m][0][2 * h], through);
+      const float value = activated(plan.output, out[m][0][2 * h]);
       const float error = value - wanted;
       const bool l1 = a.loss == 0;
       sums.loss += l1 ? loss::L1{}.value(value, wanted) : loss::Mse{}.value(value, wanted);
       sums.squared_error += static_cast<double>(error) * error;
       const float slope = l1 ? loss::L1{}.slope(value, wanted) : loss::Mse{}.slope(value, wanted);
-      dy[m][0][2 * h] = scale * slope * through;
+      dy[m][0][2 * h] = scale * slope * activation_slope(plan.output, value);
     }
+}
+
+/// The block's sums to its place, and a flag where a gradient overflowed; `room` is shared memory
+/// that nothing needs any more.
+KB_DEVICE void store_sums(const LaneSums& sums, const FusedArguments& a, double* room) {
+  if (any(sums.overflow) && lane_id() == 0) or_u32(&a.state->overflow, 1);
+  __syncthreads();
+  const double loss = block_sum(sums.loss, room);
+  __syncthreads();
+  const double squared_error = block_sum(sums.squared_error, room);
+  if (threadIdx.x != 0) return;
+  a.sums[2 * blockIdx.x] = loss;
+  a.sums[2 * blockIdx.x + 1] = squared_error;
 }
 
 /// From the last layer's slopes to the features'.
@@ -221,16 +219,7 @@ fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
                        lane % kRows, 1.0f / loss_scale);
     }
   }
-  if (any(sums.overflow) && lane == 0) or_u32(&a.state->overflow, 1);
-  double* room = reinterpret_cast<double*>(shared + shape.phi);
-  __syncthreads();
-  const double loss = block_sum(sums.loss, room);
-  __syncthreads();
-  const double squared_error = block_sum(sums.squared_error, room);
-  if (threadIdx.x == 0) {
-    a.sums[2 * blockIdx.x] = loss;
-    a.sums[2 * blockIdx.x + 1] = squared_error;
-  }
+  store_sums(sums, a, reinterpret_cast<double*>(shared + shape.phi));
 }
 
 using FusedKernel = void (*)(FusedPlan, FusedShape, FusedArguments);

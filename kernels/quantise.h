@@ -8,21 +8,10 @@
 #include <type_traits>
 
 #include "kanbench/dtype.h"
+#include "kanbench/math/voxels.h"
 #include "kernels/device.h"
 
 namespace kanbench::cuda {
-
-/// The voxel nearest to `value`, half to even; what is beyond the type's ends is brought to them,
-/// and NaN to the lowest.
-template <class T>
-KB_DEVICE T to_voxel(double value) {
-  using Limits = std::numeric_limits<T>;
-  if (!(value > static_cast<double>(Limits::lowest()))) return Limits::lowest();
-  // A 64-bit type's largest number is one above it as a double, and must not be cast back.
-  if (value >= static_cast<double>(Limits::max())) return Limits::max();
-  if constexpr (std::is_floating_point_v<T>) return static_cast<T>(value);
-  return static_cast<T>(std::rint(value));
-}
 
 /// Writes `value`, which the model gave, to voxels[at], where 0 and 1 stand for `low` and `high`.
 KB_DEVICE void store_voxel(void* voxels, Dtype dtype, double low, double high, std::int64_t at,

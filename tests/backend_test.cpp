@@ -277,8 +277,10 @@ TEST(Backend, GradientAgreesWithThePlainLoops) {
       for (Precision precision : backend->precisions(c.spec))
         for (const Loss& loss : {Loss{loss::L1{}}, Loss{loss::Mse{}}})
           for (std::int64_t rows : row_counts({1, 130, 2100})) {
-            // One row is at the mercy of its rounding.
-            if (rows > 1 || precision == Precision::fp32)
+            // One row is at the mercy of its rounding; many of a wide model take the plain loops
+            // long.
+            const bool wide = make_layout(c.spec).parameters > 8000;
+            if ((rows > 1 || precision == Precision::fp32) && (rows < 1000 || !wide))
               check_gradient(*backend, c, precision, loss, rows);
           }
 }

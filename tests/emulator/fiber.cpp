@@ -163,8 +163,9 @@ void switch_stack(Stack& from, Stack& to) {
 }
 
 void leave_stack(Stack& to) {
+  // Not on the stack, of which the announcement leaves nothing.
+  static void* nowhere = nullptr;
   announce(nullptr, to);
-  void* nowhere = nullptr;
   go(&nowhere, to.context);
   __builtin_unreachable();
 }
