@@ -331,11 +331,14 @@ std::vector<BatchSums> CudaBackend::train(Model& model, const VolumeView& volume
 Tuning CudaBackend::time_ways(Model& model, DeviceModel& d, const DeviceBatch& batch) {
   RecordedStep recorded[2];
   double best[2] = {INFINITY, INFINITY};
-  for (int way = 0; way < 2; ++way) {
-    d.fuses = way == 1;
-    // Makes room.
+  // Both make their room before either is recorded.
+  for (bool whole : {false, true}) {
+    d.fuses = whole;
     enqueue_gradient(model, d, batch);
-    recorded[way].graph = record([&] { enqueue_gradient(model, d, batch); });
+  }
+  for (bool whole : {false, true}) {
+    d.fuses = whole;
+    recorded[whole].graph = record([&] { enqueue_gradient(model, d, batch); });
   }
   Event begin, end;
   for (int i = 0; i < 5; ++i)
