@@ -64,8 +64,8 @@ std::size_t CudaBackend::working_bytes(const ModelSpec& spec, std::int64_t rows)
   const Layout layout = make_layout(spec);
   const auto table = static_cast<std::size_t>(layout.decoder_begin);
   std::size_t bytes = static_cast<std::size_t>(rows) * bytes_per_row(spec);
-  // The table's copy in 16 bits, its sums in fixed point, and bricks' arguments.
-  bytes += 2 * table + (settings_.deterministic ? 8 * table : 0) + (std::size_t{1} << 20);
+  // The table's copy in 16 bits, and its sums in fixed point.
+  bytes += 2 * table + (settings_.deterministic ? 8 * table : 0);
   const std::optional<FusedPlan> plan = plan_fused(spec, layout, Precision::fp16);
   if (!plan) return bytes + 2 * GeneralDecoder::kBudget;
   const FusedShape shape = shape_fused(
