@@ -20,6 +20,14 @@ constexpr float kLargestScale = 16777216.0f * 1024;
 // Levels of up to so many bytes are summed within a block.
 constexpr std::int64_t kSharedLevel = 48 << 10;
 
+// Kernels only read what is not drawn.
+DeviceBatch given_batch(ConstRows points, ConstRows targets, const Objective& objective) {
+  return {{const_cast<float*>(points.data), points.rows, 3, points.stride},
+          {const_cast<float*>(targets.data), targets.rows, 1, targets.stride},
+          objective,
+          {}};
+}
+
 }  // namespace
 
 void RecordedStep::clear() {
@@ -176,11 +184,7 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
   DeviceModel& d = prepare(model);
   refresh(model, d);
   start_scaling(d, objective.scale);
-  // The kernels of a batch that is not drawn read both.
-  const DeviceBatch batch{{const_cast<float*>(points.data), points.rows, 3, points.stride},
-                          {const_cast<float*>(targets.data), targets.rows, 1, targets.stride},
-                          objective,
-                          {}};
+  const DeviceBatch batch = given_batch(points, targets, objective);
   if (largest_scale(d) > 0)
     copy(d.before.reserve(model.gradient().size()), model.gradient().data(),
          model.gradient().bytes());
@@ -216,10 +220,7 @@ BatchSums CudaBackend::step(Model& model, ConstRows points, ConstRows targets,
   start_scaling(d, objective.scale);
   const TrainingStep numbers{{}, adam, step};
   upload_steps(d, {&numbers, 1});
-  const DeviceBatch batch{{const_cast<float*>(points.data), points.rows, 3, points.stride},
-                          {const_cast<float*>(targets.data), targets.rows, 1, targets.stride},
-                          objective,
-                          {}};
+  const DeviceBatch batch = given_batch(points, targets, objective);
   enqueue_step(model, d, batch, adam);
   return collect(d, 1).front();
 }
