@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,6 +16,7 @@
 #include "kanbench/metrics.h"
 #include "kanbench/model.h"
 #include "kanbench/precision.h"
+#include "kanbench/range.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -66,14 +68,26 @@ struct Objective {
   double scale = 1;
 };
 
-/// Measures a reconstruction against a volume, slice after slice.
+/// Measures z slices of a reconstruction against a volume, one after the other.
 class Meter {
  public:
   virtual ~Meter() = default;
-  /// The next `count` z slices of values as decode() wrote them, in the backend's memory.
+  /// The next `count` z slices of values as decode() wrote them, in the backend's memory. They
+  /// begin and end with those of with_halo().
   virtual void add(std::int64_t count, const float* values) = 0;
   /// After all slices.
-  virtual Metrics result() = 0;
+  virtual MetricSums sums() = 0;
+};
+
+/// Called when floats `part` of a gradient are final, by all that was told to the backend so far.
+using Ready = std::function<void(Range part)>;
+
+/// Weights of a part of a lattice along x, y and z: the backend's memory holds those along x, then
+/// along y, then along z. A value counts as much as the product of its three.
+struct Weights {
+  const float* data = nullptr;
+  /// The part, and the lattice's box that it lies in.
+  Box part, whole;
 };
 
 /// Sums over the rows of a batch.
@@ -123,11 +137,12 @@ class Backend {
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
   /// Bytes this backend may allocate in all from now on; 0: as many as there are.
   virtual void limit_memory(std::size_t bytes) = 0;
-  /// Whether the volume fits beside `reserved` bytes of other things.
-  virtual bool holds(const Volume& volume, std::size_t reserved) const = 0;
-  /// The volume where this backend can sample it; valid while `volume` and the backend live, and
-  /// until another is placed or this one displaced.
-  virtual VolumeView place(const Volume& volume) = 0;
+  /// Whether `box` of the volume fits beside `reserved` bytes of other things.
+  virtual bool holds(const Volume& volume, const Box& box, std::size_t reserved) const = 0;
+  /// The volume where this backend can sample it in `box`, of which, and of a voxel around it, it
+  /// reads; valid while `volume` and the backend live, and until another is placed or this one
+  /// displaced.
+  virtual VolumeView place(const Volume& volume, const Box& box) = 0;
   /// Gives up the memory of the volume that was placed.
   virtual void displace() {}
 
@@ -139,6 +154,15 @@ class Backend {
   virtual void stage(void* to, const void* host, std::size_t bytes) = 0;
   /// What is called from now on sees all that was staged.
   virtual void finish_staging() = 0;
+  /// Begins a copy into allocate_host()'s memory of what is there by all that was told before; it
+  /// goes on beside what is told next. finish_fetch() of the number returned waits for it, and may
+  /// be called from another thread, as may stage().
+  virtual std::int64_t begin_fetch(void* host, const void* from, std::size_t bytes) = 0;
+  virtual void finish_fetch(std::int64_t number) = 0;
+  /// Whether the host may read and write this backend's memory itself.
+  virtual bool is_host() const = 0;
+  /// What work is ordered by (a cudaStream_t); null where each call ends with its work.
+  virtual void* queue() const { return nullptr; }
 
   /// The precisions that models of `spec` can be computed in, the one that "auto" means first.
   virtual std::vector<Precision> precisions(const ModelSpec& spec) const = 0;
@@ -163,18 +187,28 @@ class Backend {
   /// Bytes of this backend's memory that decoding and measuring `volume` slice by slice take at
   /// least, the model and a placed volume aside.
   virtual std::size_t evaluation_bytes(const Volume&) const { return 0; }
-  /// Measures a reconstruction of `volume` whose values in [0, 1] stand for [low, high].
-  virtual std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) = 0;
+  /// Measures slices `slices` of a reconstruction of `volume` whose values in [0, 1] stand for
+  /// [low, high].
+  virtual std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high,
+                                            Range slices) = 0;
+  /// Adds low + range * value, the value held within [0, 1], times its weights to `out`, a lattice
+  /// of weights.whole: values of a part of it as decode() gives them, [z][y][x]; null for zeros.
+  virtual void blend(const float* values, const Weights& weights, float low, float range,
+                     float* out) = 0;
+  /// `count` values into out.voxels, as decode() does.
+  virtual void quantise(const float* values, std::int64_t count, const Decoded& out) = 0;
   /// Adds the objective's scale times the gradient of the rows' summed loss to model.gradient();
-  /// returns the sums.
+  /// returns the sums. `ready`, if any, is called for ranges that make up the whole gradient, the
+  /// decoder's first, then the levels', finest first.
   virtual BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
-                             const Objective& objective) = 0;
+                             const Objective& objective, const Ready& ready = {}) = 0;
   /// To be called when model.gradient() was changed by others, as by a sum over ranks.
   virtual void gradient_changed(Model& model) = 0;
   /// To be called when model.parameters() was written by others; Model::upload() does.
   virtual void parameters_changed(Model& model) = 0;
-  /// One step of Adam, the `step`th (from 1), and zeroes the gradient. False if a gradient was not
-  /// finite: the parameters are then unusable until restored.
+  /// One step of Adam, the `step`th (from 1), on the parameters of model.share(), and zeroes the
+  /// whole gradient. False if a gradient of the share was not finite: the parameters are then
+  /// unusable until restored.
   virtual bool update(Model& model, const Adam& adam, std::int64_t step) = 0;
 
   /// gradient() and update() in one, for a rank alone. Where `finite` comes back false the

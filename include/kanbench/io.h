@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kanbench/communicator.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -20,7 +21,8 @@ struct Format {
   bool (*matches)(const std::filesystem::path& path);
   /// The dataset's name by the file's name alone; empty where it says none.
   std::string (*dataset)(const std::filesystem::path& path);
-  Volume (*read)(const std::filesystem::path& path);
+  /// `communicator` as open_volume() has it.
+  Volume (*read)(const std::filesystem::path& path, Communicator& communicator);
 };
 std::span<const Format> formats();
 
@@ -36,7 +38,9 @@ RawName parse_raw_name(const std::filesystem::path& path);
 std::string raw_file_name(const RawName& name);
 
 /// Opens a volume by path, memory-mapped where its format allows. Throws Error for an unknown
-/// format, a size that does not match (expected and found bytes), NaN or constant voxels.
+/// format, a size that does not match (expected and found bytes), NaN or constant voxels. Called by
+/// all ranks: each reads its share of the voxels to find the range, and all agree on it.
+Volume open_volume(const std::filesystem::path& path, Communicator& communicator);
 Volume open_volume(const std::filesystem::path& path);
 
 /// The one file in `directory` whose whole dataset name is `name` (or `name` itself if it is a path
@@ -47,16 +51,19 @@ std::filesystem::path find_dataset(const std::filesystem::path& directory, const
 /// The dataset names in `directory`, sorted.
 std::vector<std::string> list_datasets(const std::filesystem::path& directory);
 
-/// Writes raw voxels slice by slice, then takes the name, with an .nhdr beside it that ParaView and
-/// 3D Slicer open.
+/// Writes raw voxels, all ranks theirs into one file, then takes the name, with an .nhdr beside it
+/// that ParaView and 3D Slicer open.
 class RawWriter {
  public:
-  /// `origin` is where the first voxel's centre lies; for a part of a volume, from the whole's.
-  RawWriter(std::filesystem::path path, Shape shape, Dtype dtype, std::array<double, 3> spacing,
-            std::array<double, 3> origin = {0, 0, 0});
+  /// Called by all ranks. `origin` is where the first voxel's centre lies; for a part of a volume,
+  /// from the whole's.
+  RawWriter(Communicator& communicator, std::filesystem::path path, Shape shape, Dtype dtype,
+            std::array<double, 3> spacing, std::array<double, 3> origin = {0, 0, 0});
   ~RawWriter();
   RawWriter(RawWriter&&) noexcept;
-  void write(const void* voxels, std::size_t bytes);
+  /// `count` voxels from number `first` on, x fastest; by this rank alone.
+  void write(std::int64_t first, std::int64_t count, const void* voxels);
+  /// Called by all ranks, whose voxels must make up the whole.
   void commit();
 
  private:

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "kanbench/range.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -19,6 +20,21 @@ struct Metrics {
   double ssim_3d = 0;
   double max_error = 0;
 };
+
+/// What metrics of z slices add up from: those of several ranges make those of all.
+struct MetricSums {
+  double squared_error = 0, max_error = 0;
+  /// Over the SSIM maps' points whose centres lie in the slices.
+  double ssim = 0, ssim_3d = 0;
+  /// False once a value was not a number.
+  bool finite = true;
+};
+
+/// The metrics of a volume of that shape by the sums over all its slices.
+Metrics metrics_of(const MetricSums& sums, const Shape& shape);
+
+/// The z slices that measuring `slices` needs: five more a side, where the volume has them.
+Range with_halo(Range slices, const Shape& shape);
 
 /// -10 log10(mse); infinity for 0.
 double psnr_of(double mse);
@@ -35,14 +51,18 @@ std::string ssim_variant(const Shape& shape);
 /// window along three axes. The result does not depend on the thread count.
 class MetricsSum {
  public:
-  explicit MetricsSum(Shape shape);
+  /// To measure `slices` of a volume of that shape.
+  MetricsSum(Shape shape, Range slices);
+  explicit MetricsSum(Shape shape) : MetricsSum(shape, {0, shape.z}) {}
   ~MetricsSum();
   MetricsSum(MetricsSum&&) noexcept;
 
-  /// The next z slice, x fastest: original and reconstruction, shape.x * shape.y each. The
-  /// reconstruction is clamped here.
+  /// The next z slice of with_halo(), x fastest: original and reconstruction, shape.x * shape.y
+  /// each. The reconstruction is clamped here.
   void add_slice(const float* original, const float* reconstruction);
-  /// After shape.z slices.
+  /// After all of them.
+  MetricSums sums();
+  /// The same where they were all of the volume's.
   Metrics result();
 
  private:

@@ -10,6 +10,7 @@
 #include "kanbench/math/encoder.h"
 #include "kanbench/math/layer.h"
 #include "kanbench/precision.h"
+#include "kanbench/range.h"
 
 namespace kanbench {
 
@@ -77,14 +78,19 @@ class Model {
   Backend& backend() const { return *backend_; }
   Precision precision() const { return precision_; }
 
-  /// The blocks, layout().size floats each. The last three are empty before train().
+  /// The blocks, layout().size floats each; the moments only those of share(). The last three are
+  /// empty before train().
   const Buffer<float>& parameters() const { return parameters_; }
   const Buffer<float>& gradient() const { return gradient_; }
   const Buffer<float>& first_moment() const { return first_moment_; }
   const Buffer<float>& second_moment() const { return second_moment_; }
 
   /// Makes room for training: gradient and moments, all zero.
-  void train();
+  void train() { train({0, layout_.size}); }
+  /// The same, to update only the floats of `share`, which begins and ends at multiples of 16:
+  /// moment i is that of float share.begin + i.
+  void train(Range share);
+  Range share() const { return share_; }
   bool training() const { return gradient_.size() != 0; }
 
   /// The block of parameters on the host, and back.
@@ -99,6 +105,7 @@ class Model {
   ModelSpec spec_;
   Precision precision_;
   Layout layout_;
+  Range share_;
   Buffer<float> parameters_, gradient_, first_moment_, second_moment_;
 };
 

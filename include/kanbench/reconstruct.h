@@ -7,9 +7,10 @@
 #include <vector>
 
 #include "kanbench/backend.h"
+#include "kanbench/communicator.h"
+#include "kanbench/field.h"
 #include "kanbench/io.h"
 #include "kanbench/metrics.h"
-#include "kanbench/model.h"
 #include "kanbench/slices.h"
 
 namespace kanbench {
@@ -32,21 +33,26 @@ struct Slab {
 /// Decodes `lattice` in slabs, each at most 64 MB of values and a quarter of what is free unless
 /// one slice has more, and hands them over in turn: values, voxels of the form given, or both.
 /// Returns the seconds spent decoding.
-double decode_slabs(const Model& model, const Lattice& lattice, bool values, const VoxelForm* form,
+double decode_slabs(const Field& field, const Lattice& lattice, bool values, const VoxelForm* form,
                     const std::function<void(const Slab&)>& take);
 
 /// What a model's reconstruction of a volume is worth.
 struct Evaluation {
   Metrics metrics;
   double decode_seconds = 0;
-  /// The middle slice of each axis (z, y, x) if they were asked for.
+  /// The middle slice of each axis (z, y, x) if they were asked for; on rank 0.
   std::vector<SlicePair> slices;
 };
 
-/// Decodes `model` at the voxel centres of `volume` and measures it. The model's values in [0, 1]
-/// stand for [low, high] of the data it was trained on; where that is not the volume's own range
-/// they are brought to it. `writer`, if any, receives the voxels in the volume's type.
-Evaluation evaluate(const Model& model, double low, double high, const Volume& volume,
-                    bool with_slices = false, RawWriter* writer = nullptr);
+/// The z slices of a volume that `rank` of `size` decodes and measures.
+Range slices_of(const Shape& shape, int rank, int size);
+
+/// Decodes `field` at the voxel centres of `volume` and measures it, each rank its slices. The
+/// field's values in [0, 1] stand for [low, high] of the data it was trained on; where that is not
+/// the volume's own range they are brought to it. `writer`, if any, receives the voxels in the
+/// volume's type. All ranks return the same metrics.
+Evaluation evaluate(const Field& field, double low, double high, const Volume& volume,
+                    Communicator& communicator, bool with_slices = false,
+                    RawWriter* writer = nullptr);
 
 }  // namespace kanbench

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kanbench/volume.h"
+
 namespace kanbench {
 
 /// A swept number as the CSV reports it: its value in this run and the sweep's step.
@@ -15,6 +17,26 @@ struct KanParameters {
   bool use_base_update = true;
   double grid_radius_step = 0;
   int num_grids_step = 0;
+};
+
+/// How a run is spread over bricks and ranks.
+struct Decomposition {
+  /// "shared": one model, whose gradients are summed over ranks. "ensemble": a model a brick.
+  /// "hybrid": a model a brick, whose coarse levels and decoder are averaged again and again.
+  std::string mode = "shared";
+  /// Bricks an axis of an ensemble or a hybrid; 0: as many bricks as ranks.
+  Shape bricks;
+  /// Voxels that a brick's model is trained on beyond its core, and whether neighbours are blended
+  /// across what both were trained on.
+  int ghost = 1;
+  bool blend = true;
+  /// Steps between two averagings, and the finest grid level (by its resolution an axis) that is
+  /// averaged.
+  int share_every = 8, share_resolution = 32;
+  /// "fp32" or "fp16": gradients between ranks.
+  std::string wire = "fp32";
+  /// Each rank keeps the moments of its share of the parameters.
+  bool sharded = false;
 };
 
 /// One point of a sweep. Everything here but `index` decides the result.
@@ -50,6 +72,7 @@ struct Run {
   int repeats = 1;
   /// The reference's own recipe instead of ours.
   bool faithful = false;
+  Decomposition decomposition;
 };
 
 /// What the command line sets above the file: applied to every run where present. A run's own
@@ -60,6 +83,7 @@ struct RunOverrides {
   std::optional<std::uint64_t> seed;
   std::optional<std::string> precision;
   std::optional<bool> faithful;
+  std::optional<Decomposition> decomposition;
 };
 
 /// Which runs to keep; empty means all. `network_types` takes aliases ("kan", "fkan").

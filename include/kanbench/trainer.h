@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "kanbench/backend.h"
@@ -24,6 +25,12 @@ struct Training {
   Loss loss = loss::L1{};
   Adam adam;
   std::uint64_t seed = 0;
+  /// What gradients are sent as between ranks, and whether each rank keeps the moments of its share
+  /// of the parameters only, and updates those.
+  Wire wire = Wire::fp32;
+  bool sharded = false;
+  /// Steps between two averagings of what the models of a hybrid share.
+  int share_every = 8;
 };
 
 /// One epoch: mean loss and PSNR over its batches, seconds and samples drawn.
@@ -58,22 +65,61 @@ struct Progress {
   std::function<void(double done, double samples_per_second, double loss, double psnr)> tick;
 };
 
-/// Trains `model` on `box` of the volume. Deterministic in (training, box, rank, size).
+/// When to write a checkpoint: every so many minutes or epochs, 0 for never.
+struct CheckpointInterval {
+  double minutes = 0;
+  int epochs = 0;
+};
+
+/// Where a training stands between two steps; the same on all ranks.
+struct TrainingState {
+  /// Steps taken, the epoch under way, and Adam's own count.
+  std::int64_t step = 0, adam_steps = 0;
+  int epoch = 0;
+  /// What recovery counts.
+  int halvings = 0, failures = 0;
+  std::int64_t good_steps = 0;
+  /// Sums over the epoch under way, its rows and its seconds.
+  double loss = 0, squared_error = 0;
+  std::int64_t rows = 0;
+  double seconds = 0;
+  /// Of all ranks; of streamed bricks how many steps were drawn.
+  History history;
+  /// Nothing is left to be trained.
+  bool finished = false;
+};
+
+/// How a training can be left and taken up again.
+struct Continuation {
+  /// Where it was left; the model's parameters and moments are those of then.
+  std::optional<TrainingState> from;
+  CheckpointInterval every;
+  /// Called by all ranks between two steps: when it is time, when it is to stop, and at the end.
+  std::function<void(const TrainingState&)> save;
+  /// Whether to stop; asked on each rank after each step, and done on all where one says so.
+  std::function<bool()> stop;
+};
+
+/// Trains `model` on `box` of the volume. With several ranks each has the same model and a box of
+/// its own, all of which make up the volume, and draws its share of each batch there; gradients are
+/// summed while the way back goes on. Deterministic in (training, box, rank, size).
 History train(Model& model, const VolumeView& volume, const Box& box, const Training& training,
-              Communicator& communicator, const Progress& progress = {});
+              Communicator& communicator, const Progress& progress = {},
+              const Continuation& continuation = {});
 
 /// The same on a volume that the backend does not hold: on bricks of it, in the memory that model
 /// and batch leave (see brick_stream.h). Throws Error where none of a useful size fit.
 History train_in_bricks(Model& model, const Volume& volume, const Box& box,
                         const Training& training, Communicator& communicator,
-                        const Progress& progress = {});
+                        const Progress& progress = {}, const Continuation& continuation = {});
 
-/// Steps in one epoch of `voxels` samples.
-std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size, int ranks);
+/// Steps in one epoch of `voxels` samples; `batch_size` is that of all ranks together.
+std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size);
 
-/// The batch size where none was given: at least 256 steps an epoch, a multiple of 256 in
-/// [256, 262144], and beneath what `free_bytes` times `safety_margin` holds.
+/// The batch size of all ranks together where none was given: at least 256 steps an epoch, a
+/// multiple of 256 in [256, 262144 a rank], and beneath what `free_bytes` of each rank times
+/// `safety_margin` holds.
 std::int64_t choose_batch_size(std::int64_t voxels, std::size_t bytes_per_row,
-                               std::size_t free_bytes, double safety_margin);
+                               std::size_t free_bytes, double safety_margin, int ranks = 1);
 
 }  // namespace kanbench

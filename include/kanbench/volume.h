@@ -12,6 +12,8 @@
 
 namespace kanbench {
 
+class Communicator;
+
 /// Voxels an axis.
 struct Shape {
   std::int64_t x = 0, y = 0, z = 0;
@@ -72,8 +74,18 @@ class Volume {
   /// not finite (how many, where the first is) and for a constant volume.
   Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
          const std::string& source);
+  /// The same, each rank looking at its share of the voxels.
+  Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
+         const std::string& source, Communicator& communicator);
+
+  /// A copy of `box` of it, a volume of its own with the range of its own voxels; one that is
+  /// constant has low == high.
+  Volume cut(const Box& box) const;
+  /// Lets go of what was read of a mapped file; it is read again when it is looked at.
+  void forget() const;
 
  private:
+  Volume() = default;
   std::shared_ptr<const void> data_;
 };
 
