@@ -1,215 +1,139 @@
+// One model, trained by one rank or by many that each draw in a box of their own.
+
 #include "kanbench/trainer.h"
 
 #include <algorithm>
-#include <array>
-#include <chrono>
 #include <cmath>
-#include <optional>
 
 #include "kanbench/brick_stream.h"
+#include "kanbench/decomposition.h"
 #include "kanbench/error.h"
-#include "kanbench/metrics.h"
+#include "training_loop.h"
 
 namespace kanbench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+// Gradients go to the other ranks in pieces of at least so many floats: small enough that sending
+// begins early, large enough that the time to begin does not count.
+constexpr std::int64_t kBucketFloats = 1 << 20;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+std::vector<std::int64_t> voxels_of_ranks(const Box& box, Communicator& communicator) {
+  const std::int64_t mine = box.shape().count();
+  std::vector<std::int64_t> all(static_cast<std::size_t>(communicator.size()), mine);
+  if (communicator.size() > 1) communicator.all_gather(&mine, sizeof mine, all.data());
+  return all;
 }
 
-// A copy of everything an update changes, to come back to.
-class Snapshot {
+class SharedStepper : public Stepper {
  public:
-  explicit Snapshot(Model& model) : model_(&model) {
-    for (const Buffer<float>* block : blocks())
-      copies_.emplace_back(model.backend(), block->size());
-  }
-  void take(std::int64_t adam_steps) {
-    adam_steps_ = adam_steps;
-    for (std::size_t i = 0; i < copies_.size(); ++i)
-      model_->backend().copy(copies_[i].data(), blocks()[i]->data(), copies_[i].bytes());
-  }
-  // Returns the count of Adam's steps at take().
-  std::int64_t restore() const {
-    for (std::size_t i = 0; i < copies_.size(); ++i)
-      model_->backend().copy(blocks()[i]->data(), copies_[i].data(), copies_[i].bytes());
-    model_->backend().parameters_changed(*model_);
-    return adam_steps_;
-  }
-
- private:
-  std::array<const Buffer<float>*, 3> blocks() const {
-    return {&model_->parameters(), &model_->first_moment(), &model_->second_moment()};
-  }
-  Model* model_;
-  std::vector<Buffer<float>> copies_;
-  std::int64_t adam_steps_ = 0;
-};
-
-class Loop {
- public:
-  Loop(Model& model, const VolumeView& volume, const Box& box, const Training& training,
-       Communicator& communicator, const Progress& progress)
+  SharedStepper(Model& model, const VolumeView& volume, const Box& box, const Training& training,
+                Communicator& communicator)
       : model_(model),
         volume_(volume),
         box_(box),
         training_(training),
         communicator_(communicator),
-        progress_(progress),
-        points_(model.backend(), 3 * training.batch_size),
-        targets_(model.backend(), training.batch_size),
-        snapshot_(model),
-        objective_{training.loss,
-                   1.0 / static_cast<double>(training.batch_size * communicator.size())},
-        steps_(steps_per_epoch(volume.shape.count(), training.batch_size, communicator.size())) {}
+        voxels_(voxels_of_ranks(box, communicator)),
+        most_rows_(most_rows()),
+        points_(model.backend(), 3 * most_rows_),
+        targets_(model.backend(), most_rows_),
+        objective_{training.loss, 1.0 / static_cast<double>(training.batch_size)} {
+    if (training.sharded) shares_ = shares_of(model.layout().size, communicator.size());
+  }
 
   // From here on samples are drawn from bricks of `volume`.
   void stream(const Volume& volume) {
     Backend& backend = model_.backend();
-    const std::size_t working = backend.working_bytes(model_.spec(), training_.batch_size);
+    const std::size_t working = backend.working_bytes(model_.spec(), most_rows_);
     const std::size_t free = backend.free_bytes();
     // An eighth is left for what a step needs beside its rows.
     const std::size_t budget = (free - std::min(free, working)) / 8 * 7;
     bricks_.emplace(backend, volume, plan_bricks(volume, box_, budget),
-                    BrickOrder{training_.seed, communicator_.rank(), training_.batch_size});
+                    BrickOrder{training_.seed, communicator_.rank(), most_rows_});
   }
 
-  History run() {
-    snapshot_.take(0);
-    for (int epoch = 0; epoch < training_.epochs && !history_.failed; ++epoch) run_epoch(epoch);
-    history_.seconds = seconds_since(start_);
-    return std::move(history_);
+  std::vector<Model*> models() const override { return {&model_}; }
+
+  std::int64_t most_steps() const override {
+    return communicator_.size() > 1 || bricks_ ? 1 : model_.backend().steps_per_call();
+  }
+
+  std::vector<BatchSums> take(std::int64_t first, std::span<const TrainingStep> steps) override {
+    if (communicator_.size() == 1 && !bricks_)
+      return model_.backend().train(model_, volume_, box_, objective_, steps, points(most_rows_),
+                                    targets(most_rows_));
+    return {take_one(first, steps.front())};
+  }
+
+  void skip(std::int64_t steps) override {
+    if (bricks_) bricks_->skip(steps);
   }
 
  private:
-  static constexpr std::int64_t kSnapshotSteps = 64;
-  static constexpr int kMaxFailures = 3;
-
-  void run_epoch(int epoch) {
-    const Clock::time_point began = Clock::now();
-    BatchSums sums;
-    std::int64_t rows = 0;
-    const std::int64_t end = step_ + steps_;
-    for (bool begins = true; step_ < end && !history_.failed; begins = false) {
-      keep_snapshot(begins);
-      for (const BatchSums& batch : take_steps(epoch, group_size(end))) {
-        if (batch.finite) {
-          if (++good_steps_ == kSnapshotSteps) failures_ = 0;
-          rows += training_.batch_size;
-          sums.loss += batch.loss;
-          sums.squared_error += batch.squared_error;
-          tick(batch);
-        } else {
-          recover(epoch);
-        }
-        ++step_;
-      }
-    }
-    Epoch result;
-    result.samples = rows;
-    result.loss = rows ? sums.loss / static_cast<double>(rows) : NAN;
-    result.psnr = rows ? psnr_of(sums.squared_error / static_cast<double>(rows)) : NAN;
-    result.seconds = seconds_since(began);
-    history_.epochs.push_back(result);
-    if (progress_.epoch) progress_.epoch(epoch, result);
+  std::int64_t most_rows() const {
+    const auto rank = static_cast<std::size_t>(communicator_.rank());
+    std::int64_t all = 0;
+    for (const std::int64_t voxels : voxels_) all += voxels;
+    const double share = static_cast<double>(voxels_[rank]) / static_cast<double>(all);
+    if (voxels_.size() == 1) return training_.batch_size;
+    return static_cast<std::int64_t>(static_cast<double>(training_.batch_size) * share) + 2;
   }
 
-  // A snapshot is a pass over all parameters: within an epoch it waits for as many samples as
-  // there are parameters, beside whose arithmetic it costs nothing.
-  std::int64_t steps_between_snapshots() const {
-    const std::int64_t batch = training_.batch_size;
-    return std::max(kSnapshotSteps, (model_.layout().size + batch - 1) / batch);
-  }
+  Rows points(std::int64_t rows) const { return {points_.data(), rows, 3, rows}; }
+  Rows targets(std::int64_t rows) const { return {targets_.data(), rows, 1, rows}; }
 
-  void keep_snapshot(bool epoch_begins) {
-    const std::int64_t steps = step_ - snapshot_step_;
-    if (steps < (epoch_begins ? kSnapshotSteps : steps_between_snapshots())) return;
-    snapshot_.take(adam_steps_);
-    snapshot_step_ = step_;
-  }
-
-  // Steps that may be taken at once: up to the next snapshot and before step `end`.
-  std::int64_t group_size(std::int64_t end) const {
-    if (communicator_.size() > 1 || bricks_) return 1;
-    const std::int64_t snapshot = snapshot_step_ + steps_between_snapshots();
-    return std::min({std::int64_t{model_.backend().steps_per_call()}, end - step_,
-                     std::max<std::int64_t>(1, snapshot - step_)});
-  }
-
-  // The sums of up to `count` steps, of which no more than the last is not finite.
-  std::vector<BatchSums> take_steps(int epoch, std::int64_t count) {
-    std::vector<TrainingStep> steps;
-    for (std::int64_t i = 0; i < count; ++i) steps.push_back(step_at(epoch, i));
-    std::vector<BatchSums> sums;
-    if (communicator_.size() == 1 && !bricks_)
-      sums = model_.backend().train(model_, volume_, box_, objective_, steps, points(), targets());
-    else
-      sums.push_back(take_step(steps.front()));
-    adam_steps_ += static_cast<std::int64_t>(sums.size());
-    return sums;
-  }
-
-  // The step `ahead` of the one under way.
-  TrainingStep step_at(int epoch, std::int64_t ahead) const {
-    TrainingStep step;
-    step.stream = make_stream(training_.seed, static_cast<std::uint32_t>(communicator_.rank()),
-                              Purpose::samples, static_cast<std::uint64_t>(step_ + ahead));
-    step.adam = training_.adam;
-    const double rate = rate_at(epoch, step_ + ahead);
-    step.adam.encoder_rate = static_cast<float>(rate);
-    step.adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
-    step.number = adam_steps_ + 1 + ahead;
-    return step;
-  }
-
-  BatchSums take_step(const TrainingStep& step) {
+  BatchSums take_one(std::int64_t index, const TrainingStep& step) {
     Backend& backend = model_.backend();
-    const std::int64_t batch = training_.batch_size;
+    const auto rank = static_cast<std::size_t>(communicator_.rank());
+    const std::int64_t rows = share_batch(training_.batch_size, voxels_, index)[rank];
     if (bricks_)
-      bricks_->sample(step.stream, points(), targets());
-    else
-      backend.sample(volume_, box_, step.stream, 0, points(), targets());
-    const ConstRows read{points_.data(), batch, 3, batch}, wanted{targets_.data(), batch, 1, batch};
+      bricks_->sample(step.stream, points(rows), targets(rows));
+    else if (rows > 0)
+      backend.sample(volume_, box_, step.stream, 0, points(rows), targets(rows));
+    const ConstRows read{points_.data(), rows, 3, rows}, wanted{targets_.data(), rows, 1, rows};
     if (communicator_.size() == 1)
       return backend.step(model_, read, wanted, objective_, step.adam, step.number);
-    BatchSums sums = backend.gradient(model_, read, wanted, objective_);
-    communicator_.sum(model_.gradient().data(), model_.gradient().size());
-    backend.gradient_changed(model_);
-    sums.finite = backend.update(model_, step.adam, step.number) && std::isfinite(sums.loss);
+    BatchSums sums = sum_gradients(read, wanted);
+    const bool updated = backend.update(model_, step.adam, step.number);
+    sums.finite = updated && std::isfinite(sums.loss);
+    if (!shares_.empty()) communicate([&] { gather_parameters(); });
     return sums;
   }
 
-  Rows points() const { return {points_.data(), training_.batch_size, 3, training_.batch_size}; }
-  Rows targets() const { return {targets_.data(), training_.batch_size, 1, training_.batch_size}; }
-
-  double rate_at(int epoch, std::int64_t step) const {
-    double rate = training_.lrate * std::pow(0.5, halvings_);
-    if (training_.lrate_decay > 0) rate *= std::pow(0.5, epoch / training_.lrate_decay);
-    if (training_.anneal <= 0) return rate;
-    const double all = static_cast<double>(steps_) * training_.epochs;
-    const double left = (all - static_cast<double>(step)) / (all * training_.anneal);
-    return rate * std::clamp(left, 0.01, 1.0);
+  // Pieces are handed over while those after them are still being computed.
+  BatchSums sum_gradients(ConstRows points, ConstRows targets) {
+    Range bucket;
+    const auto flush = [&] {
+      if (bucket.size() > 0) communicate([&] { begin_sum(bucket); });
+      bucket = {};
+    };
+    const auto ready = [&](Range part) {
+      const bool adjoins = part.end == bucket.begin || part.begin == bucket.end;
+      if (bucket.size() > 0 && !adjoins) flush();
+      bucket = bucket.size() > 0
+                   ? Range{std::min(part.begin, bucket.begin), std::max(part.end, bucket.end)}
+                   : part;
+      if (bucket.size() >= kBucketFloats) flush();
+    };
+    const BatchSums sums = model_.backend().gradient(model_, points, targets, objective_, ready);
+    flush();
+    communicate([&] { communicator_.finish(); });
+    model_.backend().gradient_changed(model_);
+    return sums;
   }
 
-  void recover(int epoch) {
-    adam_steps_ = snapshot_.restore();
-    ++halvings_;
-    history_.failed = ++failures_ >= kMaxFailures;
-    good_steps_ = 0;
-    history_.recoveries.push_back({epoch, step_, rate_at(epoch, step_)});
-    if (progress_.recovery) progress_.recovery(history_.recoveries.back());
+  void begin_sum(Range part) {
+    float* block = model_.gradient().data();
+    if (shares_.empty())
+      communicator_.begin_sum(block, part, training_.wire);
+    else
+      communicator_.begin_scatter_sum(block, part, shares_, training_.wire);
   }
 
-  void tick(const BatchSums& batch) {
-    if (!progress_.tick || seconds_since(ticked_) < 0.1) return;
-    ticked_ = Clock::now();
-    const double rows = static_cast<double>(training_.batch_size);
-    const double done = static_cast<double>(step_ + 1);
-    progress_.tick(done / (static_cast<double>(steps_) * training_.epochs),
-                   done * rows / seconds_since(start_), batch.loss / rows,
-                   psnr_of(batch.squared_error / rows));
+  void gather_parameters() {
+    communicator_.begin_gather(model_.parameters().data(), shares_);
+    communicator_.finish();
+    model_.backend().parameters_changed(model_);
   }
 
   Model& model_;
@@ -217,17 +141,19 @@ class Loop {
   const Box& box_;
   const Training& training_;
   Communicator& communicator_;
-  const Progress& progress_;
+  std::vector<std::int64_t> voxels_;
+  std::int64_t most_rows_;
   Buffer<float> points_, targets_;
-  Snapshot snapshot_;
   Objective objective_;
+  std::vector<Range> shares_;
   std::optional<BrickStream> bricks_;
-  std::int64_t steps_, step_ = 0, snapshot_step_ = 0, adam_steps_ = 0;
-  std::int64_t good_steps_ = 0;
-  int failures_ = 0, halvings_ = 0;
-  History history_;
-  Clock::time_point start_ = Clock::now(), ticked_ = start_;
 };
+
+void prepare(Model& model, const Box& box, const Training& training, Communicator& communicator) {
+  check(training.batch_size > 0, "an empty batch");
+  check(box.shape().count() > 0, "an empty box");
+  if (!model.training()) prepare_training(model, training, communicator);
+}
 
 }  // namespace
 
@@ -241,43 +167,52 @@ double History::samples_per_second() const {
   return time > 0 ? static_cast<double>(samples) / time : 0;
 }
 
-std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size, int ranks) {
-  const std::int64_t rows = batch_size * ranks;
-  return (voxels + rows - 1) / rows;
+std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size) {
+  return (voxels + batch_size - 1) / batch_size;
 }
 
 std::int64_t choose_batch_size(std::int64_t voxels, std::size_t bytes_per_row,
-                               std::size_t free_bytes, double safety_margin) {
+                               std::size_t free_bytes, double safety_margin, int ranks) {
   const double room = static_cast<double>(free_bytes) * safety_margin;
-  const double cap = std::min(262144.0, room / static_cast<double>(bytes_per_row));
+  const double most = 262144.0 * ranks;
+  const double cap = std::min(most, ranks * room / static_cast<double>(bytes_per_row));
   const std::int64_t wanted = std::min(voxels / 256, static_cast<std::int64_t>(cap));
-  return std::clamp<std::int64_t>(wanted / 256 * 256, 256, 262144);
+  return std::clamp<std::int64_t>(wanted / 256 * 256, 256, static_cast<std::int64_t>(most));
 }
 
-namespace {
-
-void prepare(Model& model, const Box& box, const Training& training) {
-  check(training.batch_size > 0, "an empty batch");
-  check(box.shape().count() > 0, "an empty box");
-  if (!model.training()) model.train();
+std::vector<Range> shares_of(std::int64_t size, int ranks) {
+  constexpr std::int64_t kLine = 16;
+  const std::int64_t lines = (size + kLine - 1) / kLine;
+  std::vector<Range> shares;
+  for (std::int64_t rank = 0; rank < ranks; ++rank)
+    shares.push_back({std::min(size, lines * rank / ranks * kLine),
+                      std::min(size, lines * (rank + 1) / ranks * kLine)});
+  return shares;
 }
 
-}  // namespace
+void prepare_training(Model& model, const Training& training, const Communicator& communicator) {
+  if (!training.sharded) return model.train();
+  const auto rank = static_cast<std::size_t>(communicator.rank());
+  model.train(shares_of(model.layout().size, communicator.size())[rank]);
+}
 
 History train(Model& model, const VolumeView& volume, const Box& box, const Training& training,
-              Communicator& communicator, const Progress& progress) {
-  prepare(model, box, training);
-  return Loop(model, volume, box, training, communicator, progress).run();
+              Communicator& communicator, const Progress& progress,
+              const Continuation& continuation) {
+  prepare(model, box, training, communicator);
+  SharedStepper stepper(model, volume, box, training, communicator);
+  return run_training(stepper, volume.shape.count(), training, communicator, progress,
+                      continuation);
 }
 
 History train_in_bricks(Model& model, const Volume& volume, const Box& box,
                         const Training& training, Communicator& communicator,
-                        const Progress& progress) {
-  prepare(model, box, training);
+                        const Progress& progress, const Continuation& continuation) {
+  prepare(model, box, training, communicator);
   const VolumeView view = volume.view();
-  Loop loop(model, view, box, training, communicator, progress);
-  loop.stream(volume);
-  return loop.run();
+  SharedStepper stepper(model, view, box, training, communicator);
+  stepper.stream(volume);
+  return run_training(stepper, view.shape.count(), training, communicator, progress, continuation);
 }
 
 }  // namespace kanbench

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "kanbench/backend.h"
@@ -48,12 +49,14 @@ struct Recovery {
 };
 
 /// What happened. `failed` says that three recoveries in a row did not help: in a row are those
-/// with fewer than 64 good steps between them.
+/// with fewer than 64 good steps between them. `interrupted`: it was asked to stop before its end.
 struct History {
   std::vector<Epoch> epochs;
   std::vector<Recovery> recoveries;
-  bool failed = false;
+  bool failed = false, interrupted = false;
   double seconds = 0;
+  /// Of these, seconds spent on sums over ranks beside which nothing was computed.
+  double communication_seconds = 0;
   double samples_per_second() const;
 };
 
@@ -83,7 +86,6 @@ struct TrainingState {
   double loss = 0, squared_error = 0;
   std::int64_t rows = 0;
   double seconds = 0;
-  /// Of all ranks; of streamed bricks how many steps were drawn.
   History history;
   /// Nothing is left to be trained.
   bool finished = false;
@@ -100,6 +102,12 @@ struct Continuation {
   std::function<bool()> stop;
 };
 
+/// Makes room for training: all of the moments, or this rank's share of them.
+void prepare_training(Model& model, const Training& training, const Communicator& communicator);
+
+/// The floats of a block of `size` whose moments each of `ranks` keeps.
+std::vector<Range> shares_of(std::int64_t size, int ranks);
+
 /// Trains `model` on `box` of the volume. With several ranks each has the same model and a box of
 /// its own, all of which make up the volume, and draws its share of each batch there; gradients are
 /// summed while the way back goes on. Deterministic in (training, box, rank, size).
@@ -112,6 +120,23 @@ History train(Model& model, const VolumeView& volume, const Box& box, const Trai
 History train_in_bricks(Model& model, const Volume& volume, const Box& box,
                         const Training& training, Communicator& communicator,
                         const Progress& progress = {}, const Continuation& continuation = {});
+
+/// One of the bricks of a hybrid that this rank trains: by its number among all, the model, and
+/// the voxels that it is trained on.
+struct HybridBrick {
+  std::int64_t number = 0;
+  Model* model = nullptr;
+  Box held;
+};
+
+/// Trains a hybrid: each brick's model on its own voxels, and every training.share_every steps the
+/// floats `shared` of parameters and moments of all models, on all ranks, become their mean.
+/// `voxels` are those that each brick of all ranks holds. The result does not depend on how bricks
+/// lie on ranks, rounding aside.
+History train_hybrid(const std::vector<HybridBrick>& bricks, std::span<const std::int64_t> voxels,
+                     const std::vector<Range>& shared, const VolumeView& volume,
+                     const Training& training, Communicator& communicator,
+                     const Progress& progress = {}, const Continuation& continuation = {});
 
 /// Steps in one epoch of `voxels` samples; `batch_size` is that of all ranks together.
 std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size);
