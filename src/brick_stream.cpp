@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "kanbench/decomposition.h"
 #include "kanbench/error.h"
 #include "kanbench/math/random.h"
 
@@ -40,11 +41,6 @@ BrickPlan cut(const Volume& volume, const Box& box, std::int64_t edge, std::size
   return plan;
 }
 
-// Part `part` of `parts` nearly equal ones of 0 ... all.
-std::int64_t share(std::int64_t all, std::int64_t part, std::int64_t parts) {
-  return all / parts * part + all % parts * part / parts;
-}
-
 // Copies the box's voxels together.
 void gather_box(const Volume& volume, const Box& box, std::byte* to) {
   const std::size_t voxel = size_of(volume.dtype);
@@ -66,28 +62,7 @@ double phase_of(const BrickOrder& order, std::uint64_t place) {
 
 }  // namespace
 
-Box BrickPlan::brick(std::int64_t index) const {
-  const std::int64_t at[3] = {index % count.x, index / count.x % count.y,
-                              index / count.x / count.y};
-  const std::int64_t counts[3] = {count.x, count.y, count.z};
-  Box part;
-  for (std::size_t d = 0; d < 3; ++d) {
-    const std::int64_t size = box.high[d] - box.low[d];
-    part.low[d] = box.low[d] + share(size, at[d], counts[d]);
-    part.high[d] = box.low[d] + share(size, at[d] + 1, counts[d]);
-  }
-  return part;
-}
-
-Box with_ghosts(const Box& brick, const Shape& volume) {
-  const std::int64_t size[3] = {volume.x, volume.y, volume.z};
-  Box held = brick;
-  for (std::size_t d = 0; d < 3; ++d) {
-    held.low[d] = std::max<std::int64_t>(held.low[d] - 1, 0);
-    held.high[d] = std::min(held.high[d] + 1, size[d]);
-  }
-  return held;
-}
+Box BrickPlan::brick(std::int64_t index) const { return part_of(box, count, index); }
 
 BrickPlan plan_bricks(const Volume& volume, const Box& box, std::size_t budget) {
   const std::string what = volume.name + ": its " + std::to_string(volume.bytes()) +
@@ -120,7 +95,8 @@ BrickStream::BrickStream(Backend& backend, const Volume& volume, const BrickPlan
   steps_per_voxel_ = std::max(kSamplesPerVoxel / (kBrickGroups - 1) / batch,
                               1 / (group_voxels * (kBrickGroups - 1)));
   host_ = static_cast<std::byte*>(backend.allocate_host(static_cast<std::size_t>(group_bytes)));
-  gather();
+  choose();
+  gather(coming_);
   for (int i = 1; i < kBrickGroups; ++i) bring_in();
   worth_ = phase_of(order, UINT64_MAX);
   begin_turn();
@@ -159,7 +135,8 @@ std::int64_t BrickStream::brick_at(std::int64_t place) const {
   return static_cast<std::int64_t>(number);
 }
 
-void BrickStream::gather() {
+// The bricks that take the coming group's place.
+void BrickStream::choose() {
   Group& group = groups_[coming_];
   voxels_ -= group.voxels;
   group = {};
@@ -167,25 +144,28 @@ void BrickStream::gather() {
     group.bricks.push_back(plan_.brick(brick_at(drawn_++)));
     group.voxels += group.bricks.back().shape().count();
   }
+}
+
+void BrickStream::gather(int number) {
+  const Group& group = groups_[number];
   staged_ = false;
   const unsigned threads = std::clamp(std::thread::hardware_concurrency() / 2, 1u, kMostThreads);
   gathering_.clear();
   for (unsigned t = 0; t < threads; ++t)
     gathering_.push_back(std::async(std::launch::async, [this, &group, t, threads] {
       for (std::size_t i = t; i < group.bricks.size(); i += threads)
-        gather_box(volume_, with_ghosts(group.bricks[i], volume_.shape),
-                   host_ + i * plan_.brick_bytes);
+        gather_box(volume_, grow(group.bricks[i], 1, volume_.shape), host_ + i * plan_.brick_bytes);
     }));
 }
 
-// Hands the coming group to the device, which goes on computing.
-void BrickStream::stage() {
+// Hands what is gathered to the device, which goes on computing.
+void BrickStream::stage(int number) {
   for (std::future<void>& part : gathering_) part.get();
   gathering_.clear();
-  const Group& group = groups_[coming_];
+  const Group& group = groups_[number];
   for (std::size_t i = 0; i < group.bricks.size(); ++i) {
-    const Box held = with_ghosts(group.bricks[i], volume_.shape);
-    backend_.stage(slot(coming_, i), host_ + i * plan_.brick_bytes,
+    const Box held = grow(group.bricks[i], 1, volume_.shape);
+    backend_.stage(slot(number, i), host_ + i * plan_.brick_bytes,
                    static_cast<std::size_t>(held.shape().count()) * size_of(volume_.dtype));
   }
   staged_ = true;
@@ -193,11 +173,16 @@ void BrickStream::stage() {
 
 // The coming group takes part from now on, and the one that was there longest makes way.
 void BrickStream::bring_in() {
-  if (!staged_) stage();
+  if (!staged_) stage(coming_);
   backend_.finish_staging();
+  turn();
+  gather(coming_);
+}
+
+void BrickStream::turn() {
   voxels_ += groups_[coming_].voxels;
   coming_ = (coming_ + 1) % kBrickGroups;
-  gather();
+  choose();
 }
 
 void BrickStream::begin_turn() {
@@ -206,11 +191,34 @@ void BrickStream::begin_turn() {
   worth_ -= static_cast<double>(steps_left_);
 }
 
+void BrickStream::skip(std::int64_t steps) {
+  if (steps <= steps_left_) {
+    steps_left_ -= steps;
+    return;
+  }
+  for (std::future<void>& part : gathering_) part.get();
+  gathering_.clear();
+  while (steps > steps_left_) {
+    steps -= steps_left_;
+    turn();
+    begin_turn();
+  }
+  steps_left_ -= steps;
+  for (int g = 0; g < kBrickGroups; ++g) {
+    if (g == coming_) continue;
+    backend_.finish_staging();
+    gather(g);
+    stage(g);
+  }
+  backend_.finish_staging();
+  gather(coming_);
+}
+
 void BrickStream::sample(const Stream& stream, Rows points, Rows targets) {
   const auto ready = [](const std::future<void>& part) {
     return part.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
   };
-  if (!staged_ && std::all_of(gathering_.begin(), gathering_.end(), ready)) stage();
+  if (!staged_ && std::all_of(gathering_.begin(), gathering_.end(), ready)) stage(coming_);
   while (steps_left_ == 0) {
     bring_in();
     begin_turn();
@@ -229,7 +237,7 @@ void BrickStream::sample(const Stream& stream, Rows points, Rows targets) {
       part.rows = (voxels == voxels_ ? points.rows : static_cast<std::int64_t>(end)) - first;
       first += part.rows;
       part.view.data = slot(g, i);
-      part.view.held = with_ghosts(part.box, volume_.shape);
+      part.view.held = grow(part.box, 1, volume_.shape);
       if (part.rows > 0) all.push_back(part);
     }
   }

@@ -88,10 +88,14 @@ Model::Model(Backend& backend, ModelSpec spec, Precision precision)
       layout_(make_layout(spec_)),
       parameters_(backend, layout_.size) {}
 
-void Model::train() {
+void Model::train(Range share) {
+  check(0 <= share.begin && share.begin <= share.end && share.end <= layout_.size &&
+            share.begin % kAlignment == 0 && share.end % kAlignment == 0,
+        "a share that is not whole lines of the block");
+  share_ = share;
   gradient_ = Buffer<float>(*backend_, layout_.size);
-  first_moment_ = Buffer<float>(*backend_, layout_.size);
-  second_moment_ = Buffer<float>(*backend_, layout_.size);
+  first_moment_ = Buffer<float>(*backend_, share.size());
+  second_moment_ = Buffer<float>(*backend_, share.size());
 }
 
 std::vector<float> Model::download() const {

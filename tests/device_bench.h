@@ -57,7 +57,7 @@ struct Bench {
 
   explicit Bench(const ModelSpec& spec, Precision precision, const DeviceSettings& settings = {})
       : backend(open_cuda(0, settings)),
-        view(backend->place(volume)),
+        view(backend->place(volume, whole(volume.shape))),
         model(*backend, spec, precision),
         points(*backend, 3 * kRows),
         targets(*backend, kRows) {

@@ -38,8 +38,9 @@ class Grouped : public test::Wrapped {
     groups.push_back(steps.size());
     return Backend::train(model, volume, box, objective, steps, points, targets);
   }
-  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o) override {
-    BatchSums sums = inner->gradient(m, p, t, o);
+  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o,
+                     const Ready& ready) override {
+    BatchSums sums = inner->gradient(m, p, t, o, ready);
     if (++begun_ == fault_) sums.loss = std::numeric_limits<double>::infinity();
     return sums;
   }

@@ -24,12 +24,19 @@ class Wrapped : public Backend {
   }
   void copy(void* to, const void* from, std::size_t n) override { inner->copy(to, from, n); }
   void limit_memory(std::size_t bytes) override { inner->limit_memory(bytes); }
-  bool holds(const Volume& v, std::size_t n) const override { return inner->holds(v, n); }
-  VolumeView place(const Volume& volume) override { return inner->place(volume); }
+  bool holds(const Volume& v, const Box& b, std::size_t n) const override {
+    return inner->holds(v, b, n);
+  }
+  VolumeView place(const Volume& v, const Box& b) override { return inner->place(v, b); }
   void* allocate_host(std::size_t n) override { return inner->allocate_host(n); }
   void release_host(void* memory) noexcept override { inner->release_host(memory); }
   void stage(void* to, const void* from, std::size_t n) override { inner->stage(to, from, n); }
   void finish_staging() override { inner->finish_staging(); }
+  std::int64_t begin_fetch(void* to, const void* from, std::size_t n) override {
+    return inner->begin_fetch(to, from, n);
+  }
+  void finish_fetch(std::int64_t number) override { inner->finish_fetch(number); }
+  bool is_host() const override { return inner->is_host(); }
   std::vector<Precision> precisions(const ModelSpec& s) const override {
     return inner->precisions(s);
   }
@@ -42,11 +49,19 @@ class Wrapped : public Backend {
   void decode(const Model& m, const Lattice& l, const Decoded& d) override {
     inner->decode(m, l, d);
   }
-  std::unique_ptr<Meter> open_meter(const Volume& v, double low, double high) override {
-    return inner->open_meter(v, low, high);
+  std::unique_ptr<Meter> open_meter(const Volume& v, double low, double high,
+                                    Range slices) override {
+    return inner->open_meter(v, low, high, slices);
   }
-  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o) override {
-    return inner->gradient(m, p, t, o);
+  void blend(const float* values, const Weights& w, float low, float range, float* out) override {
+    inner->blend(values, w, low, range, out);
+  }
+  void quantise(const float* values, std::int64_t count, const Decoded& out) override {
+    inner->quantise(values, count, out);
+  }
+  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o,
+                     const Ready& ready) override {
+    return inner->gradient(m, p, t, o, ready);
   }
   void gradient_changed(Model& m) override { inner->gradient_changed(m); }
   void parameters_changed(Model& m) override { inner->parameters_changed(m); }

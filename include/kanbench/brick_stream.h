@@ -30,15 +30,12 @@ struct BrickPlan {
 /// Groups of bricks on the device: one is on its way there, the others are trained on.
 inline constexpr int kBrickGroups = 8;
 
-/// What must be on the device to sample in `brick`: a voxel more a side, where the volume has one.
-Box with_ghosts(const Box& brick, const Shape& volume);
-
 /// Bricks of 16^3 to 128^3 voxels, as large as 1024 of them fit `budget` bytes, or else as many of
 /// the smallest as do: what is learnt depends on how many places a step sees. Throws Error where
 /// fewer than 16 fit.
 BrickPlan plan_bricks(const Volume& volume, const Box& box, std::size_t budget);
 
-/// What decides the order of bricks, and how many samples a step draws.
+/// What decides the order of bricks, and how many samples a step draws on average.
 struct BrickOrder {
   std::uint64_t seed = 0;
   int rank = 0;
@@ -60,6 +57,8 @@ class BrickStream {
 
   /// The next step's points and targets, as Backend::sample() gives them; `stream` is the step's.
   void sample(const Stream& stream, Rows points, Rows targets);
+  /// As after so many steps more, without their samples.
+  void skip(std::int64_t steps);
 
  private:
   struct Group {
@@ -69,9 +68,11 @@ class BrickStream {
 
   std::byte* slot(int group, std::size_t brick) const;
   std::int64_t brick_at(std::int64_t place) const;
-  void gather();
-  void stage();
+  void choose();
+  void gather(int group);
+  void stage(int group);
   void bring_in();
+  void turn();
   void begin_turn();
 
   Backend& backend_;
@@ -81,7 +82,7 @@ class BrickStream {
   Buffer<std::byte> device_;
   std::byte* host_;
   Group groups_[kBrickGroups];
-  // The group on its way, what gathers it, and whether it has been handed to the device.
+  // The group on its way, what gathers one, and whether it has been handed to the device.
   int coming_ = 0;
   std::vector<std::future<void>> gathering_;
   bool staged_ = false;

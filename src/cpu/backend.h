@@ -62,12 +62,15 @@ class CpuBackend : public Backend {
   void download(void* host, const void* from, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
   void limit_memory(std::size_t bytes) override { limit_ = bytes; }
-  bool holds(const Volume& volume, std::size_t reserved) const override;
-  VolumeView place(const Volume& volume) override { return volume.view(); }
+  bool holds(const Volume& volume, const Box& box, std::size_t reserved) const override;
+  VolumeView place(const Volume& volume, const Box&) override { return volume.view(); }
   void* allocate_host(std::size_t bytes) override;
   void release_host(void* memory) noexcept override;
   void stage(void* to, const void* host, std::size_t bytes) override;
   void finish_staging() override {}
+  std::int64_t begin_fetch(void* host, const void* from, std::size_t bytes) override;
+  void finish_fetch(std::int64_t) override {}
+  bool is_host() const override { return true; }
   std::vector<Precision> precisions(const ModelSpec&) const override { return {Precision::fp32}; }
   std::size_t bytes_per_row(const ModelSpec& spec) const override;
   std::size_t working_bytes(const ModelSpec& spec, std::int64_t rows) const override;
@@ -77,9 +80,13 @@ class CpuBackend : public Backend {
                      Rows targets) override;
   void predict(const Model& model, ConstRows points, Rows values) override;
   void decode(const Model& model, const Lattice& lattice, const Decoded& out) override;
-  std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) override;
-  BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
-                     const Objective& objective) override;
+  std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high,
+                                    Range slices) override;
+  void blend(const float* values, const Weights& weights, float low, float range,
+             float* out) override;
+  void quantise(const float* values, std::int64_t count, const Decoded& out) override;
+  BatchSums gradient(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
+                     const Ready& ready) override;
   void gradient_changed(Model& model) override;
   void parameters_changed(Model&) override {}
   bool update(Model& model, const Adam& adam, std::int64_t step) override;
@@ -98,9 +105,12 @@ class CpuBackend : public Backend {
                         const Objective& objective);
   void reduce(Model& model, const DecoderPlan& plan, int chunks);
   // update.cpp
+  void share_level(const Model& model, int l, std::int64_t shares,
+                   std::vector<LevelShare>& all) const;
   std::vector<LevelShare> share_levels(const Model& model, std::int64_t rows) const;
   void scatter_share(Model& model, const Tiling& tiling, const LevelShare& share);
   void scatter(Model& model, const Tiling& tiling);
+  void scatter_by_level(Model& model, const Tiling& tiling, const Ready& ready);
   bool update_share(Model& model, const Adam& adam, const AdamStep& step, const LevelShare& share);
 
   // memory.cpp

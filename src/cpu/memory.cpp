@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "cpu/backend.h"
+#include "kanbench/decomposition.h"
 #include "kanbench/error.h"
 #include "kanbench/parallel.h"
 
@@ -103,16 +104,26 @@ void CpuBackend::download(void* host, const void* from, std::size_t bytes) {
   copy(host, from, bytes);
 }
 
-bool CpuBackend::holds(const Volume& volume, std::size_t reserved) const {
+bool CpuBackend::holds(const Volume& volume, const Box& box, std::size_t reserved) const {
   if (!limit_) return true;
   const std::size_t taken = used() + reserved;
-  return taken <= limit_ && volume.bytes() <= limit_ - taken;
+  const std::int64_t voxels = grow(box, 1, volume.shape).shape().count();
+  return taken <= limit_ &&
+         static_cast<std::size_t>(voxels) * size_of(volume.dtype) <= limit_ - taken;
 }
 
 void* CpuBackend::allocate_host(std::size_t bytes) { return reserve_or_throw(*this, bytes); }
 
 void CpuBackend::release_host(void* memory) noexcept { Free{}(memory); }
 
-void CpuBackend::stage(void* to, const void* host, std::size_t bytes) { copy(to, host, bytes); }
+// These two may be called from any thread, and parallel() may not.
+void CpuBackend::stage(void* to, const void* host, std::size_t bytes) {
+  std::memcpy(to, host, bytes);
+}
+
+std::int64_t CpuBackend::begin_fetch(void* host, const void* from, std::size_t bytes) {
+  std::memcpy(host, from, bytes);
+  return 0;
+}
 
 }  // namespace kanbench::cpu

@@ -10,13 +10,14 @@ namespace {
 
 class HostMeter : public Meter {
  public:
-  HostMeter(const Volume& volume, double low, double high)
+  HostMeter(const Volume& volume, double low, double high, Range slices)
       : volume_(volume),
         low_(low),
         high_(high),
         original_(static_cast<std::size_t>(slice())),
         reconstruction_(original_.size()),
-        sum_(volume.shape) {}
+        sum_(volume.shape, slices),
+        z_(with_halo(slices, volume.shape).begin) {}
 
   void add(std::int64_t count, const float* values) override {
     for (std::int64_t i = 0; i < count; ++i) {
@@ -26,7 +27,7 @@ class HostMeter : public Meter {
       sum_.add_slice(original_.data(), reconstruction_.data());
     }
   }
-  Metrics result() override { return sum_.result(); }
+  MetricSums sums() override { return sum_.sums(); }
 
  private:
   std::int64_t slice() const { return volume_.shape.x * volume_.shape.y; }
@@ -35,13 +36,14 @@ class HostMeter : public Meter {
   double low_, high_;
   std::vector<float> original_, reconstruction_;
   MetricsSum sum_;
-  std::int64_t z_ = 0;
+  std::int64_t z_;
 };
 
 }  // namespace
 
-std::unique_ptr<Meter> CpuBackend::open_meter(const Volume& volume, double low, double high) {
-  return std::make_unique<HostMeter>(volume, low, high);
+std::unique_ptr<Meter> CpuBackend::open_meter(const Volume& volume, double low, double high,
+                                              Range slices) {
+  return std::make_unique<HostMeter>(volume, low, high, slices);
 }
 
 }  // namespace kanbench::cpu

@@ -54,16 +54,35 @@ TouchedLines take_list(LevelTouch& touch, std::size_t share, bool follow) {
 
 UpdateArguments update_arguments(const Model& model, const AdamStep& step, std::int64_t at,
                                  std::int64_t count, bool skip) {
+  const std::int64_t moment = at - model.share().begin;
   return {model.parameters().data() + at,
-          model.first_moment().data() + at,
-          model.second_moment().data() + at,
+          model.first_moment().data() + moment,
+          model.second_moment().data() + moment,
           model.gradient().data() + at,
           count,
           step,
           skip};
 }
 
+bool keeps_all(const Model& model) { return model.share() == Range{0, model.layout().size}; }
+
+void zero(float* data, std::int64_t count) {
+  parallel(ceil_divide(count, kUpdateFloats), [&](std::int64_t i) {
+    const std::int64_t at = i * kUpdateFloats;
+    std::fill_n(data + at, std::min(kUpdateFloats, count - at), 0.0f);
+  });
+}
+
 }  // namespace
+
+void CpuBackend::share_level(const Model& model, int l, std::int64_t shares,
+                             std::vector<LevelShare>& all) const {
+  const Slice& slice = model.layout().slices[static_cast<std::size_t>(l)];
+  const std::int64_t each = ceil_divide(ceil_divide(slice.rows, shares), kShareRows) * kShareRows;
+  for (std::int64_t i = 0; i * each < slice.rows; ++i)
+    all.push_back(
+        {l, static_cast<std::size_t>(i), i * each, std::min(each, slice.rows - i * each)});
+}
 
 std::vector<LevelShare> CpuBackend::share_levels(const Model& model, std::int64_t rows) const {
   const auto levels = static_cast<std::int64_t>(model.layout().levels.size());
@@ -75,10 +94,7 @@ std::vector<LevelShare> CpuBackend::share_levels(const Model& model, std::int64_
     const Slice& slice = model.layout().slices[static_cast<std::size_t>(l)];
     touch.listed = touch.listed && worth_listing(slice, rows);
     if (touch.listed) prepare_lists(touch, slice, shares, rows);
-    const std::int64_t each = ceil_divide(ceil_divide(slice.rows, shares), kShareRows) * kShareRows;
-    for (std::int64_t i = 0; i * each < slice.rows; ++i)
-      all.push_back(
-          {l, static_cast<std::size_t>(i), i * each, std::min(each, slice.rows - i * each)});
+    share_level(model, l, shares, all);
   }
   return all;
 }
@@ -101,14 +117,50 @@ void CpuBackend::scatter(Model& model, const Tiling& t) {
            [&](std::int64_t i) { scatter_share(model, t, shares[static_cast<std::size_t>(i)]); });
 }
 
+// As many levels at a time as there are threads, so that none looks at all points for another; but
+// at least kRounds rounds, for what comes of one to be sent beside the next.
+void CpuBackend::scatter_by_level(Model& model, const Tiling& t, const Ready& ready) {
+  constexpr std::int64_t kRounds = 4;
+  const Layout& layout = model.layout();
+  const auto levels = static_cast<std::int64_t>(layout.levels.size());
+  const std::int64_t at_once = std::min<std::int64_t>(threads(), ceil_divide(levels, kRounds));
+  std::int64_t end = layout.decoder_begin;
+  for (std::int64_t left = levels; left > 0; left -= at_once) {
+    const std::int64_t count = std::min(at_once, left);
+    std::vector<LevelShare> shares;
+    for (std::int64_t l = left - 1; l >= left - count; --l) {
+      // The sum over ranks touches every line.
+      touch_of(model, static_cast<int>(l)).listed = false;
+      share_level(model, static_cast<int>(l), ceil_divide(threads(), count), shares);
+    }
+    if (t.tiles > 0)
+      parallel(static_cast<std::int64_t>(shares.size()), [&](std::int64_t i) {
+        scatter_share(model, t, shares[static_cast<std::size_t>(i)]);
+      });
+    for (std::int64_t l = left - 1; l >= left - count; --l) {
+      const std::int64_t begin = layout.slices[static_cast<std::size_t>(l)].offset;
+      ready({begin, end});
+      end = begin;
+    }
+  }
+}
+
 BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets,
-                               const Objective& objective) {
+                               const Objective& objective, const Ready& ready) {
   check(model.training(), "gradient() of a model without room for it");
-  if (points.rows == 0) return {};
-  const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
-  encode(model, t);
-  const BatchSums sums = train_tiles(model, t, targets, objective);
-  scatter(model, t);
+  Tiling t;
+  BatchSums sums;
+  if (points.rows > 0) {
+    t = tile(model, points, tile_rows(model.spec(), points.rows));
+    encode(model, t);
+    sums = train_tiles(model, t, targets, objective);
+    if (!ready) scatter(model, t);
+  }
+  if (ready) {
+    const Layout& layout = model.layout();
+    ready({layout.decoder_begin, layout.size});
+    scatter_by_level(model, t, ready);
+  }
   return sums;
 }
 
@@ -122,7 +174,10 @@ bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
     TouchedLines lines;
   };
   std::vector<Task> tasks;
+  const Range share = model.share();
   const auto add_range = [&](std::int64_t at, std::int64_t end, const AdamStep& s, bool skip) {
+    at = std::max(at, share.begin);
+    end = std::min(end, share.end);
     for (; at < end; at += kUpdateFloats)
       tasks.push_back(
           {update_arguments(model, s, at, std::min(kUpdateFloats, end - at), skip), {}});
@@ -132,7 +187,8 @@ bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
   for (std::size_t l = 0; l < layout.levels.size(); ++l) {
     const Slice& slice = layout.slices[l];
     LevelTouch& touch = touch_of(model, static_cast<int>(l));
-    const bool follow = touch.listed && adam.skip_untouched;
+    // A list names lines of the whole level.
+    const bool follow = touch.listed && adam.skip_untouched && keeps_all(model);
     for (std::size_t s = 0; s < touch.counts.size(); ++s) {
       const TouchedLines lines = take_list(touch, s, follow);
       if (follow && lines.count > 0)
@@ -151,6 +207,8 @@ bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
                                        : kernels_.update(task.arguments);
     if (!fine) finite = false;
   });
+  zero(model.gradient().data(), share.begin);
+  zero(model.gradient().data() + share.end, layout.size - share.end);
   return finite;
 }
 
@@ -170,6 +228,8 @@ bool CpuBackend::update_share(Model& model, const Adam& adam, const AdamStep& st
 BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets,
                            const Objective& objective, const Adam& adam, std::int64_t step) {
   check(model.training(), "step() of a model without room for it");
+  if (!keeps_all(model) || points.rows == 0)
+    return Backend::step(model, points, targets, objective, adam, step);
   const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
   encode(model, t);
   BatchSums sums = train_tiles(model, t, targets, objective);
