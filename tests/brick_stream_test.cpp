@@ -199,7 +199,7 @@ kanbench::Run small_run() {
 Result benchmark(const kanbench::Run& run, const Volume& volume, std::size_t limit) {
   const auto backend = open_cpu();
   backend->limit_memory(limit);
-  const auto alone = open_communicator("single");
+  const auto alone = open_single();
   const Result result = run_benchmark(run, volume, *backend, *alone, {});
   EXPECT_EQ(result.status, "finished") << result.failure;
   if (limit) {

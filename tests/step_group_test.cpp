@@ -74,7 +74,7 @@ Outcome train_grouped(int at_once, int fault, std::int64_t batch) {
   run.log2_hashmap_size = 10;
   run.base_resolution = 6;
   Grouped backend(at_once, fault);
-  const auto alone = open_communicator("single");
+  const auto alone = open_single();
   Model model(backend, make_spec(run));
   model.upload(draw_parameters(model.spec(), make_initialisation(run), 3));
   Outcome outcome;

@@ -10,22 +10,6 @@ namespace {
 
 constexpr std::int64_t kChunkValues = 1 << 16;
 
-// NaN stays one.
-float hold(float value) {
-  const float above = value < 0.0f ? 0.0f : value;
-  return above > 1.0f ? 1.0f : above;
-}
-
-void add_row(const float* values, const float* weights, std::int64_t count, float weight, float low,
-             float range, float* out) {
-  if (!values) {
-    for (std::int64_t x = 0; x < count; ++x) out[x] += low * (weights[x] * weight);
-    return;
-  }
-  for (std::int64_t x = 0; x < count; ++x)
-    out[x] += (low + range * hold(values[x])) * (weights[x] * weight);
-}
-
 }  // namespace
 
 void CpuBackend::blend(const float* values, const Weights& weights, float low, float range,
@@ -43,7 +27,8 @@ void CpuBackend::blend(const float* values, const Weights& weights, float low, f
       const std::int64_t at =
           ((part.low[2] - whole.low[2] + z) * all.y + part.low[1] - whole.low[1] + y) * all.x +
           part.low[0] - whole.low[0];
-      add_row(values ? values + row * n.x : nullptr, wx, n.x, wy[y] * wz[z], low, range, out + at);
+      kernels_.blend(
+          {values ? values + row * n.x : nullptr, wx, n.x, wy[y] * wz[z], low, range, out + at});
     }
   });
 }
