@@ -8,13 +8,13 @@
 #include <ctime>
 #include <limits>
 
+#include "kanbench/decomposition.h"
 #include "kanbench/error.h"
-#include "kanbench/file.h"
+#include "kanbench/interruption.h"
 #include "kanbench/math/random.h"
-#include "kanbench/model_file.h"
-#include "kanbench/recipe.h"
 #include "kanbench/reconstruct.h"
 #include "kanbench/zfp.h"
+#include "trained.h"
 
 namespace kanbench {
 namespace {
@@ -46,8 +46,15 @@ std::string megabytes(double bytes) {
   return std::to_string(static_cast<std::int64_t>(std::ceil(bytes / 1e6))) + " MB";
 }
 
-// Parameters, gradient and two moments, and the trainer's copy of three of them.
-constexpr double kTrainingBytesPerFloat = 7 * sizeof(float);
+// Parameters, gradient and two moments, and the trainer's copy of three of them, of each model that
+// a rank trains at a time.
+double training_bytes(const Run& run, const Layout& layout, int ranks) {
+  constexpr double kBlocks = 7;
+  const bool hybrid = run.decomposition.mode == "hybrid";
+  const double models =
+      hybrid ? std::ceil(static_cast<double>(run.decomposition.bricks.count()) / ranks) : 1;
+  return std::max(1.0, models) * kBlocks * static_cast<double>(layout.size) * sizeof(float);
+}
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
@@ -61,23 +68,23 @@ class Benchmark {
         communicator_(communicator),
         settings_(settings),
         progress_(progress),
-        spec_(make_spec(run)),
-        layout_(make_layout(spec_)),
-        precision_(resolve_precision(run.precision, spec_, backend,
-                                     "run " + std::to_string(run.index) + ": precision")) {}
+        plan_{run_, volume_, backend_, communicator_, settings_, progress_, {}, make_spec(run)},
+        layout_(make_layout(plan_.spec)) {}
 
   Result run() {
+    together(communicator_, [&] {
+      const std::string what = "run " + std::to_string(run_.index) + ": precision";
+      plan_.precision = resolve_precision(run_.precision, plan_.spec, backend_, what);
+      box_ = box_of_rank(run_, volume_, communicator_);
+    });
     describe();
-    const double room = require_room(run_, backend_);
-    resident_ = holds(choose_batch(room));
-    result_.batch_size = choose_batch(resident_ ? room : room / 2);
-    explain(room);
-    require_evaluation_room();
-    if (resident_)
-      view_ = backend_.place(volume_);
-    else
-      backend_.displace();
-    for (int i = 0; i < run_.repeats; ++i) {
+    together(communicator_, [&] { room_ = require_room(run_, backend_, communicator_.size()); });
+    room_ = least(room_);
+    plan_.resident = least(holds(choose_batch(room_)) ? 1 : 0) > 0;
+    result_.batch_size = plan_.batch_size = choose_batch(plan_.resident ? room_ : room_ / 2);
+    explain();
+    together(communicator_, [&] { settle(); });
+    for (int i = 0; i < run_.repeats && result_.status != "interrupted"; ++i) {
       if (progress_.trial) progress_.trial(i, run_.repeats);
       try_once(run_.seed + static_cast<std::uint64_t>(i));
     }
@@ -89,36 +96,70 @@ class Benchmark {
  private:
   void describe() {
     result_.run = run_;
-    result_.run_id =
+    result_.run_id = plan_.run_id =
         run_id(run_, settings_.signature.empty() ? volume_signature(volume_) : settings_.signature);
     result_.data_bytes = static_cast<std::int64_t>(volume_.bytes());
     result_.n_parameters = layout_.parameters;
-    result_.precision = name(precision_);
+    result_.precision = name(plan_.precision);
     result_.device = backend_.name() + settings_.device_note;
     result_.hostname = this_host();
     result_.started_at = utc_now();
     result_.ssim_variant = ssim_variant(volume_.shape);
     result_.ranks = communicator_.size();
+    result_.decomposition = in_words(run_.decomposition);
+  }
+
+  std::string in_words(const Decomposition& how) const {
+    const bool bricks = how.mode != "shared";
+    if (!bricks && communicator_.size() == 1) return "none";
+    const Shape grid = bricks ? how.bricks : choose_grid(volume_.shape, communicator_.size(), "");
+    return how.mode + " " + text(grid) + (bricks ? " ghost " + std::to_string(how.ghost) : "") +
+           (bricks && !how.blend ? " unblended" : "") + (how.wire == "fp16" ? " fp16" : "") +
+           (how.sharded ? " sharded" : "");
+  }
+
+  // The least of a number over the ranks.
+  double least(double value) const {
+    double negative = -value;
+    communicator_.maximum(&negative, 1);
+    return -negative;
   }
 
   std::int64_t choose_batch(double room) const {
     if (run_.batch_size > 0) return run_.batch_size;
-    return choose_batch_size(volume_.shape.count(), backend_.bytes_per_row(spec_),
-                             static_cast<std::size_t>(room), settings_.safety_margin);
+    return choose_batch_size(volume_.shape.count(), backend_.bytes_per_row(plan_.spec),
+                             static_cast<std::size_t>(room), settings_.safety_margin,
+                             communicator_.size());
   }
 
-  // Whether the volume fits beside parameters, a batch, and a share of the memory for the rest.
+  // Whether what this rank samples fits beside parameters, its rows, and a share for the rest.
   bool holds(std::int64_t batch) const {
+    const std::int64_t rows = batch / communicator_.size() + 1;
     const double needed =
-        static_cast<double>(layout_.size) * kTrainingBytesPerFloat +
-        static_cast<double>(batch) * static_cast<double>(backend_.bytes_per_row(spec_)) +
+        training_bytes(run_, layout_, communicator_.size()) +
+        static_cast<double>(rows) * static_cast<double>(backend_.bytes_per_row(plan_.spec)) +
         static_cast<double>(backend_.free_bytes()) / 16;
-    return backend_.holds(volume_, static_cast<std::size_t>(needed));
+    return backend_.holds(volume_, box_, static_cast<std::size_t>(needed));
+  }
+
+  void settle() {
+    if (run_.decomposition.mode == "ensemble") return;
+    if (!plan_.resident && run_.decomposition.mode == "hybrid")
+      throw Error("run " + std::to_string(run_.index) + ": its bricks of " + volume_.name +
+                  " do not fit " + backend_.name() +
+                  " beside their models: use more ranks, or --decomposition shared or ensemble");
+    require_evaluation_room();
+    if (plan_.resident)
+      plan_.view = backend_.place(volume_, box_);
+    else
+      backend_.displace();
   }
 
   // A training whose result cannot be measured would be lost.
   void require_evaluation_room() const {
-    const double volume = resident_ ? static_cast<double>(volume_.bytes()) : 0;
+    const double volume = plan_.resident ? static_cast<double>(box_.shape().count()) *
+                                               static_cast<double>(size_of(volume_.dtype))
+                                         : 0;
     const double needed = static_cast<double>(layout_.size) * sizeof(float) + volume +
                           static_cast<double>(backend_.evaluation_bytes(volume_));
     const double free = static_cast<double>(backend_.free_bytes());
@@ -130,17 +171,18 @@ class Benchmark {
                 "another --device");
   }
 
-  void explain(double room) {
-    if (!resident_) result_.device += ", volume in bricks";
+  void explain() {
+    if (run_.decomposition.mode == "ensemble") return;
+    if (!plan_.resident) result_.device += ", volume in bricks";
     if (!progress_.detail) return;
     const std::int64_t voxels = volume_.shape.count(), batch = result_.batch_size;
     if (run_.batch_size == 0)
       progress_.detail("batch size " + std::to_string(batch) + ": " +
-                       std::to_string(steps_per_epoch(voxels, batch, communicator_.size())) +
-                       " steps an epoch of " + std::to_string(voxels) + " samples; a row takes " +
-                       std::to_string(backend_.bytes_per_row(spec_)) + " bytes of " +
-                       megabytes(room) + " free");
-    if (!resident_)
+                       std::to_string(steps_per_epoch(voxels, batch)) + " steps an epoch of " +
+                       std::to_string(voxels) + " samples; a row takes " +
+                       std::to_string(backend_.bytes_per_row(plan_.spec)) + " bytes of " +
+                       megabytes(room_) + " free");
+    if (!plan_.resident)
       progress_.detail("the volume's " + megabytes(static_cast<double>(volume_.bytes())) +
                        " do not fit beside model and batch: it is trained on in bricks");
   }
@@ -149,50 +191,39 @@ class Benchmark {
     Trial trial;
     trial.seed = seed;
     trial.metrics = {kNan, kNan, kNan, kNan, kNan};
-    const std::vector<float> trained = train_once(seed, trial);
+    const std::unique_ptr<Trained> trained = train_run(plan_, seed, trial.history);
     if (trial.history.failed)
       fail("seed " + std::to_string(seed) +
            ": the loss was not finite three times in a row; try a smaller lrate");
-    else if (!settings_.training_only)
-      store_and_measure(trained, trial);
+    else if (trial.history.interrupted)
+      interrupt(trial);
+    else if (trained && !settings_.training_only)
+      measure(*trained, trial);
     result_.trials.push_back(std::move(trial));
   }
 
-  std::vector<float> train_once(std::uint64_t seed, Trial& trial) {
-    Model model(backend_, spec_, precision_);
-    model.upload(draw_parameters(spec_, make_initialisation(run_), seed));
-    model.train();
-    const Training training = make_training(run_, result_.batch_size, seed);
-    const Box box = whole(volume_.shape);
-    trial.history =
-        resident_
-            ? train(model, view_, box, training, communicator_, progress_.training)
-            : train_in_bricks(model, volume_, box, training, communicator_, progress_.training);
-    if (const std::string chosen = backend_.choices(model); progress_.detail && !chosen.empty())
-      progress_.detail(chosen);
-    return model.download();
-  }
-
-  // Figures are of the parameters as a reader of the file gets them.
-  void store_and_measure(const std::vector<float>& trained, Trial& trial) {
-    const std::string bytes =
-        encode_model({spec_, trained, volume_.name, volume_.shape, volume_.dtype, volume_.low,
-                      volume_.high, volume_.spacing, run_.zfp_enc, run_.zfp_mlp});
-    trial.inr_bytes = static_cast<std::int64_t>(bytes.size());
-    Model stored(backend_, spec_, precision_);
-    stored.upload(decode_model(bytes, "the stored model").parameters);
-
-    const bool first = result_.model_file.empty() && communicator_.rank() == 0;
+  // Figures are of the parameters as a reader of the files gets them.
+  void measure(Trained& trained, Trial& trial) {
+    trial.inr_bytes = trained.bytes();
+    if (trained.parameters() > 0) result_.n_parameters = trained.parameters();
+    const bool first = result_.model_file.empty();
     const bool keep = settings_.keep && first;
-    if (keep) save_model(bytes);
-    std::unique_ptr<RawWriter> writer;
-    if (keep) writer = open_reconstruction();
     const bool picture = first && !drawn_ && !settings_.slices.empty();
-    const Evaluation found =
-        evaluate(stored, volume_.low, volume_.high, volume_, picture, writer.get());
-    if (writer) writer->commit();
+    Evaluation found;
+    try {
+      std::unique_ptr<RawWriter> writer;
+      if (keep) writer = open_reconstruction();
+      found = evaluate(trained.field(), volume_.low, volume_.high, volume_, communicator_, picture,
+                       writer.get());
+      if (writer) writer->commit();
+    } catch (const Interrupted&) {
+      trained.save();
+      return interrupt(trial);
+    }
     trial.metrics = found.metrics;
     trial.reconstruct_seconds = found.decode_seconds;
+    if (keep)
+      result_.model_file = trained.keep(settings_.output_directory / "models_saved", stem());
     if (!std::isfinite(trial.metrics.mse) || !std::isfinite(trial.metrics.ssim))
       fail("seed " + std::to_string(trial.seed) +
            ": the reconstruction holds numbers that are "
@@ -204,33 +235,34 @@ class Benchmark {
   void draw(const Evaluation& found, const Trial& trial) {
     char psnr[32];
     std::snprintf(psnr, sizeof psnr, "%.2f dB", trial.metrics.psnr);
-    write_slices(settings_.slices, found.slices, volume_.low, volume_.high,
-                 volume_.name + "  " + run_.network_type + "  " + psnr);
+    together(communicator_, [&] {
+      if (communicator_.rank() != 0) return;
+      write_slices(settings_.slices, found.slices, volume_.low, volume_.high,
+                   volume_.name + "  " + run_.network_type + "  " + psnr);
+    });
     drawn_ = true;
   }
 
-  void save_model(const std::string& bytes) {
-    const fs::path path = settings_.output_directory / "models_saved" /
-                          (file_stem(run_, volume_.name, result_.run_id) + ".safetensors");
-    fs::create_directories(path.parent_path());
-    AtomicFile file(path);
-    file.write(bytes);
-    file.commit();
-    result_.model_file = path.string();
-  }
+  std::string stem() const { return file_stem(run_, volume_.name, result_.run_id); }
 
   std::unique_ptr<RawWriter> open_reconstruction() {
     const fs::path path = settings_.output_directory / "reconstructions_saved" /
-                          raw_file_name({file_stem(run_, volume_.name, result_.run_id),
-                                         volume_.shape, volume_.dtype});
-    fs::create_directories(path.parent_path());
+                          raw_file_name({stem(), volume_.shape, volume_.dtype});
+    together(communicator_, [&] { fs::create_directories(path.parent_path()); });
     result_.reconstruction_file = path.string();
-    return std::make_unique<RawWriter>(path, volume_.shape, volume_.dtype, volume_.spacing);
+    return std::make_unique<RawWriter>(communicator_, path, volume_.shape, volume_.dtype,
+                                       volume_.spacing);
   }
 
   void fail(const std::string& why) {
     result_.status = "failed";
     result_.failure += (result_.failure.empty() ? "" : "; ") + why;
+  }
+
+  void interrupt(Trial& trial) {
+    trial.history.interrupted = true;
+    result_.status = "interrupted";
+    result_.reconstruction_file.clear();
   }
 
   const Run& run_;
@@ -239,12 +271,11 @@ class Benchmark {
   Communicator& communicator_;
   const BenchmarkSettings& settings_;
   const BenchmarkProgress& progress_;
-  ModelSpec spec_;
+  TrainingPlan plan_;
   Layout layout_;
-  Precision precision_;
   Result result_;
-  bool resident_ = true;
-  VolumeView view_;
+  Box box_;
+  double room_ = 0;
   bool drawn_ = false;
 };
 
@@ -252,8 +283,8 @@ class Benchmark {
 
 namespace {
 
-void require_batch_room(const Run& run, const Backend& backend, double room) {
-  const auto per_row = static_cast<double>(backend.bytes_per_row(make_spec(run)));
+void require_batch_room(const Run& run, const Backend& backend, double room, int ranks) {
+  const auto per_row = static_cast<double>(backend.bytes_per_row(make_spec(run))) / ranks;
   const double needed = static_cast<double>(run.batch_size) * per_row;
   if (needed <= room) return;
   throw Error("run " + std::to_string(run.index) + ": a batch_size of " +
@@ -265,14 +296,14 @@ void require_batch_room(const Run& run, const Backend& backend, double room) {
 
 }  // namespace
 
-double require_room(const Run& run, const Backend& backend) {
+double require_room(const Run& run, const Backend& backend, int ranks) {
   if (run.zfp_enc > 0 || run.zfp_mlp > 0) require_zfp();
   const std::string which = "run " + std::to_string(run.index);
   const Layout layout = make_layout(make_spec(run), which);
-  const double needed = static_cast<double>(layout.size) * kTrainingBytesPerFloat;
+  const double needed = training_bytes(run, layout, ranks);
   const double free = static_cast<double>(backend.free_bytes());
   if (needed <= free) {
-    require_batch_room(run, backend, free - needed);
+    require_batch_room(run, backend, free - needed, ranks);
     return free - needed;
   }
   throw Error(which + ": training " + std::to_string(layout.parameters) + " parameters takes " +
@@ -287,16 +318,23 @@ Result run_benchmark(const Run& run, const Volume& volume, Backend& backend,
   return Benchmark(run, volume, backend, communicator, settings, progress).run();
 }
 
-std::string volume_signature(const Volume& volume) {
-  constexpr std::size_t kWords = 1 << 20;
+namespace {
+
+// Name, shape, type, range, and a hash of `wanted` words or more, spread evenly.
+std::string describe_volume(const Volume& volume, std::size_t wanted) {
+  constexpr std::size_t kForgetBytes = std::size_t{1} << 28;
   const std::size_t words = volume.bytes() / sizeof(std::uint64_t);
-  const std::size_t stride = std::max<std::size_t>(1, words / kWords);
+  const std::size_t stride = std::max<std::size_t>(1, words / wanted);
   const auto* bytes = static_cast<const unsigned char*>(volume.data());
   std::uint64_t hash = mix64(volume.bytes());
+  std::size_t forgotten = 0;
   for (std::size_t i = 0; i < words; i += stride) {
     std::uint64_t word;
     std::memcpy(&word, bytes + i * sizeof word, sizeof word);
     hash = mix64(hash ^ word);
+    if (i * sizeof word < forgotten + kForgetBytes) continue;
+    forgotten = i * sizeof word;
+    volume.forget();
   }
   for (std::size_t i = words * sizeof(std::uint64_t); i < volume.bytes(); ++i)
     hash = mix64(hash ^ bytes[i]);
@@ -304,6 +342,25 @@ std::string volume_signature(const Volume& volume) {
   std::snprintf(range, sizeof range, "%.17g %.17g %016llx", volume.low, volume.high,
                 static_cast<unsigned long long>(hash));
   return volume.name + " " + text(volume.shape) + " " + name(volume.dtype) + " " + range;
+}
+
+}  // namespace
+
+std::string volume_signature(const Volume& volume) {
+  return describe_volume(volume, std::size_t{1} << 20);
+}
+
+std::string volume_fingerprint(const Volume& volume) {
+  return describe_volume(volume, std::size_t{1} << 12);
+}
+
+void remove_checkpoints(const Result& result, const BenchmarkSettings& settings) {
+  const std::string stem = checkpoint_stem(result.run, result.run.dataset, result.run_id);
+  std::error_code ignored;
+  for (const fs::directory_entry& entry :
+       fs::directory_iterator(checkpoint_directory(settings), ignored))
+    if (entry.path().filename().string().starts_with(stem)) fs::remove_all(entry.path(), ignored);
+  fs::remove(checkpoint_directory(settings), ignored);
 }
 
 std::string file_stem(const Run& run, const std::string& dataset, const std::string& id) {

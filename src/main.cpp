@@ -2,11 +2,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <thread>
 
 #include "commands/commands.h"
+#include "kanbench/communicator.h"
 #include "kanbench/error.h"
+#include "kanbench/interruption.h"
 
 namespace kanbench {
 namespace {
@@ -92,7 +96,24 @@ std::string explain(const CLI::App& root, const CLI::ParseError& error) {
   return what;
 }
 
+// Of processes that were started together the first speaks for all where all end alike. Another
+// that has something of its own to say waits a moment: a launcher ends it when the first has ended
+// for the same reason.
+bool speaks() {
+  Launch launch;
+  try {
+    launch = read_launch();
+  } catch (const Error&) {
+    return true;
+  }
+  if (launch.rank == 0) return true;
+  if (failed_together()) return false;
+  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  return true;
+}
+
 int complain(const std::string& message, int status) {
+  if (!speaks()) return status;
   std::string line = message;
   for (char& c : line)
     if (c == '\n') c = ' ';
@@ -119,6 +140,9 @@ int run(int count, char** values) {
     return complain(explain(app, error), kUsersFault);
   } catch (const Error& error) {
     return complain(error.what(), kUsersFault);
+  } catch (const Interrupted& wish) {
+    complain(wish.what(), 0);
+    return 0;
   } catch (const std::bad_alloc&) {
     return complain("out of memory", kOtherFault);
   } catch (const std::exception& error) {

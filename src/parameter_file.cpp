@@ -109,15 +109,15 @@ void require_keys(const std::vector<Axis>& axes, const Place& place) {
                 ", which every run must have");
 }
 
-std::vector<Axis> read_kan_axes(const JsonNode& value, const Place& place, std::int64_t limit) {
+/// The axes of an object within a run: kan_params or decomposition.
+std::vector<Axis> read_inner_axes(const JsonNode& value, std::span<const RunKey> keys,
+                                  const Place& place, std::int64_t limit) {
   const auto* object = value.as<JsonNode::Object>();
-  if (!object) refuse(place, value, "an object with " + join(key_names(kan_keys())));
-  auto axes = read_axes(*object, kan_keys(), place, limit,
-                        [&](const std::string& name, const JsonNode&, const Place&) {
-                          refuse_key(place, name, key_names(kan_keys()));
-                        });
-  order(innermost, axes);
-  return axes;
+  if (!object) refuse(place, value, "an object with " + join(key_names(keys)));
+  return read_axes(*object, keys, place, limit,
+                   [&](const std::string& name, const JsonNode&, const Place&) {
+                     refuse_key(place, name, key_names(keys));
+                   });
 }
 
 Entry read_entry(const JsonNode& node, const Place& place, std::vector<std::string> network_types,
@@ -126,20 +126,26 @@ Entry read_entry(const JsonNode& node, const Place& place, std::vector<std::stri
   if (!object) refuse(place, node, "a run object {...}");
   Entry entry;
   entry.network_types = std::move(network_types);
-  entry.axes = read_axes(*object, run_keys(), place, limit,
-                         [&](const std::string& name, const JsonNode& value, const Place& here) {
-                           if (name == "network_types") {
-                             entry.network_types = read_network_types(value, here);
-                           } else if (name == "kan_params") {
-                             entry.kan_axes = read_kan_axes(value, here, limit);
-                           } else {
-                             auto known = key_names(run_keys());
-                             known.insert(known.end(), {"network_types", "kan_params"});
-                             refuse_key(place, name, std::move(known));
-                           }
-                         });
+  std::vector<Axis> decomposition;
+  entry.axes =
+      read_axes(*object, run_keys(), place, limit,
+                [&](const std::string& name, const JsonNode& value, const Place& here) {
+                  if (name == "network_types") {
+                    entry.network_types = read_network_types(value, here);
+                  } else if (name == "kan_params") {
+                    entry.kan_axes = read_inner_axes(value, kan_keys(), here, limit);
+                    order(innermost, entry.kan_axes);
+                  } else if (name == "decomposition") {
+                    decomposition = read_inner_axes(value, decomposition_keys(), here, limit);
+                  } else {
+                    auto known = key_names(run_keys());
+                    known.insert(known.end(), {"network_types", "kan_params", "decomposition"});
+                    refuse_key(place, name, std::move(known));
+                  }
+                });
   require_keys(entry.axes, place);
   order(outermost, entry.axes);
+  entry.axes.insert(entry.axes.end(), decomposition.begin(), decomposition.end());
   return entry;
 }
 

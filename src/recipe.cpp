@@ -53,6 +53,8 @@ Training make_training(const Run& run, std::int64_t batch_size, std::uint64_t se
   training.lrate = run.lrate;
   training.lrate_decay = run.lrate_decay;
   training.seed = seed;
+  training.wire = run.decomposition.wire == "fp16" ? Wire::fp16 : Wire::fp32;
+  training.sharded = run.decomposition.sharded;
   if (run.loss == "mse") training.loss = loss::Mse{};
   if (run.faithful) {
     training.adam.skip_untouched = false;

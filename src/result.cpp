@@ -42,7 +42,8 @@ template <class Field>
 std::vector<double> over_trials(const Result& result, Field field) {
   std::vector<double> values;
   for (const Trial& trial : result.trials)
-    if (!trial.history.failed) values.push_back(static_cast<double>(field(trial)));
+    if (!trial.history.failed && !trial.history.interrupted)
+      values.push_back(static_cast<double>(field(trial)));
   return values;
 }
 
@@ -236,7 +237,9 @@ Json json_of(const Trial& trial) {
         {{"epoch", recovery.epoch}, {"step", recovery.step}, {"lrate", recovery.lrate}});
   return {{"seed", trial.seed},
           {"failed", trial.history.failed},
+          {"interrupted", trial.history.interrupted},
           {"train_seconds", trial.history.seconds},
+          {"communication_seconds", trial.history.communication_seconds},
           {"reconstruct_seconds", trial.reconstruct_seconds},
           {"inr_bytes", trial.inr_bytes},
           {"metrics",

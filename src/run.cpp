@@ -104,6 +104,7 @@ void apply(const RunOverrides& overrides, Run& run) {
   run.seed = overrides.seed.value_or(run.seed);
   run.precision = overrides.precision.value_or(run.precision);
   run.faithful = overrides.faithful.value_or(run.faithful);
+  if (overrides.decomposition) overrides.decomposition(run.decomposition);
 }
 
 }  // namespace
@@ -138,6 +139,25 @@ std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filt
   return selected;
 }
 
+namespace {
+
+/// What differs from one model on one rank; nothing of a run that is only spread over ranks.
+nlohmann::ordered_json json_of(const Decomposition& how) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  if (how.mode != "shared") {
+    const std::int64_t bricks = how.bricks.count() > 0 ? how.bricks.count() : how.brick_count;
+    json = {{"mode", how.mode}, {"bricks", bricks}, {"ghost", how.ghost}, {"blend", how.blend}};
+  }
+  if (how.mode == "hybrid") {
+    json["share_every"] = how.share_every;
+    json["share_resolution"] = how.share_resolution;
+  }
+  if (how.wire != "fp32") json["wire"] = how.wire;
+  return json;
+}
+
+}  // namespace
+
 std::string to_json(const Run& run) {
   nlohmann::ordered_json json{{"lrate", run.lrate},
                               {"lrate_decay", run.lrate_decay},
@@ -162,6 +182,7 @@ std::string to_json(const Run& run) {
   json["network_types"] = {run.network_type};
   json["encoder"] = run.encoder;
   json["precision"] = run.precision;
+  if (const auto how = json_of(run.decomposition); !how.empty()) json["decomposition"] = how;
   return json.dump();
 }
 

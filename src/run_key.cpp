@@ -104,6 +104,48 @@ std::span<const RunKey> kan_keys() {
   return keys;
 }
 
+std::span<const RunKey> decomposition_keys() {
+  static const auto number = [](const Setting& s) { return std::get<std::uint64_t>(s); };
+  static const std::vector<RunKey> keys{
+      word("mode", {"shared", "ensemble", "hybrid"},
+           [](Run& run, const Setting& s) { run.decomposition.mode = std::get<std::string>(s); }),
+      whole(
+          "bricks", 0, 1 << 20,
+          [](Run& run, const Setting& s) {
+            run.decomposition.brick_count = static_cast<std::int64_t>(number(s));
+          },
+          false),
+      whole(
+          "ghost", 0, 64,
+          [](Run& run, const Setting& s) { run.decomposition.ghost = static_cast<int>(number(s)); },
+          false),
+      {"blend",
+       RunKey::Kind::flag,
+       0,
+       1,
+       {},
+       false,
+       [](Run& run, const Setting& s) { run.decomposition.blend = std::get<bool>(s); }},
+      whole(
+          "share_every", 1, 1 << 20,
+          [](Run& run, const Setting& s) {
+            run.decomposition.share_every = static_cast<int>(number(s));
+          },
+          false),
+      whole(
+          "share_resolution", 0, 1 << 20,
+          [](Run& run, const Setting& s) {
+            run.decomposition.share_resolution = static_cast<int>(number(s));
+          },
+          false),
+      word("wire", {"fp32", "fp16"},
+           [](Run& run, const Setting& s) { run.decomposition.wire = std::get<std::string>(s); }),
+      {"sharded", RunKey::Kind::flag, 0, 1, {}, false, [](Run& run, const Setting& s) {
+         run.decomposition.sharded = std::get<bool>(s);
+       }}};
+  return keys;
+}
+
 const RunKey* find_key(std::span<const RunKey> keys, const std::string& name) {
   for (const RunKey& key : keys)
     if (key.name == name) return &key;

@@ -34,9 +34,10 @@ struct RunKey {
 /// What base_resolution says for the integer cube root of the table's entries.
 inline constexpr const char* cube_root_text = "(int)cbrt(1<<log2_hashmap_size)";
 
-/// Keys of a run, and those of its kan_params.
+/// Keys of a run, and those of its kan_params and its decomposition.
 std::span<const RunKey> run_keys();
 std::span<const RunKey> kan_keys();
+std::span<const RunKey> decomposition_keys();
 
 /// The key with that name, else null.
 const RunKey* find_key(std::span<const RunKey> keys, const std::string& name);

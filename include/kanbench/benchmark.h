@@ -33,19 +33,26 @@ struct BenchmarkSettings {
   std::string signature;
   /// Trains and stops: no reconstruction, no figures, no files.
   bool training_only = false;
+  /// When to write checkpoints beside those of an interruption, and whether to go on from them.
+  CheckpointInterval checkpoint_every;
+  bool resume = true;
 };
 
 struct BenchmarkProgress {
   /// A sentence about a choice that was made (batch size, parameters).
   std::function<void(const std::string&)> detail;
+  /// A sentence that the user should read: a checkpoint was used, or could not be.
+  std::function<void(const std::string&)> notice;
   /// Trial `trial` (from 0) of `trials` begins.
   std::function<void(int trial, int trials)> trial;
   Progress training;
 };
 
 /// Trains `run` as often as it repeats and measures what is stored. A training that fails, or a
-/// figure that is not finite, gives status "failed" and the reason. Throws Error where the run
-/// cannot start: a precision that the device lacks, a model larger than its memory.
+/// figure that is not finite, gives status "failed" and the reason; one that was asked to stop
+/// (interruption.h) leaves a checkpoint and gives "interrupted". Throws Error where the run cannot
+/// start: a precision that the device lacks, a model larger than its memory. Called by all ranks,
+/// whose results are the same.
 Result run_benchmark(const Run& run, const Volume& volume, Backend& backend,
                      Communicator& communicator, const BenchmarkSettings& settings,
                      const BenchmarkProgress& progress = {});
@@ -54,13 +61,19 @@ Result run_benchmark(const Run& run, const Volume& volume, Backend& backend,
 /// a million words spread evenly over it.
 std::string volume_signature(const Volume& volume);
 
+/// The same of some thousand words, for every rank to say whether it has the same file.
+std::string volume_fingerprint(const Volume& volume);
+
+/// Removes the checkpoints of `result`'s run; called by one rank.
+void remove_checkpoints(const Result& result, const BenchmarkSettings& settings);
+
 /// "{dataset}_{network}_{log2}_{run_id}", the name that a run's files begin with.
 std::string file_stem(const Run& run, const std::string& dataset, const std::string& id);
 
-/// Bytes that training `run` leaves free on `backend`, its batch aside. Throws Error where its
-/// parameters or the batch size that it names do not fit, or where they are to be stored in a way
-/// that this build lacks.
-double require_room(const Run& run, const Backend& backend);
+/// Bytes that training `run` leaves free on `backend`, a batch aside. Throws Error where its
+/// parameters or a rank's share of the batch size that it names do not fit, or where they are to be
+/// stored in a way that this build lacks.
+double require_room(const Run& run, const Backend& backend, int ranks = 1);
 
 /// The indices of the runs whose models and reconstructions are kept: "all", "none", the "largest"
 /// or "smallest" log2_hashmap_size of each dataset and network type (all that tie), or those of the

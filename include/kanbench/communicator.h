@@ -101,6 +101,8 @@ std::string why_no_nccl();
 /// rank, "rank 2: " before it unless it failed everywhere with that message. `part` itself must not
 /// use the communicator in ways that ranks which threw would be missed.
 void together(Communicator& communicator, const std::function<void()>& part);
+/// Whether together() has thrown: what this process ends with, all ranks end with.
+bool failed_together();
 
 /// Throws Error on all ranks unless `text` is the same on all: names `what` and the ranks whose
 /// text differs from most.

@@ -27,7 +27,7 @@ struct Trial {
 struct Result {
   Run run;
   std::string run_id;
-  /// "finished" or "failed".
+  /// "finished", "failed", or "interrupted": to be gone on with.
   std::string status = "finished";
   std::string failure;
   std::vector<Trial> trials;
@@ -39,6 +39,7 @@ struct Result {
   std::string precision, device, hostname, started_at, ssim_variant, model_file,
       reconstruction_file;
   int ranks = 1;
+  /// "none", or how bricks and ranks lay: "ensemble 2x2x2 ghost 1".
   std::string decomposition = "none";
   std::int64_t peak_device_bytes = 0, peak_host_bytes = 0;
 };

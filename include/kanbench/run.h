@@ -2,6 +2,7 @@
 // One run of a sweep: what a parameter file says of it, and how files become runs.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,14 +25,16 @@ struct Decomposition {
   /// "shared": one model, whose gradients are summed over ranks. "ensemble": a model a brick.
   /// "hybrid": a model a brick, whose coarse levels and decoder are averaged again and again.
   std::string mode = "shared";
-  /// Bricks an axis of an ensemble or a hybrid; 0: as many bricks as ranks.
+  /// Bricks of an ensemble or a hybrid, 0 for as many as ranks; and, once the volume is known, how
+  /// many an axis.
+  std::int64_t brick_count = 0;
   Shape bricks;
   /// Voxels that a brick's model is trained on beyond its core, and whether neighbours are blended
   /// across what both were trained on.
   int ghost = 1;
   bool blend = true;
-  /// Steps between two averagings, and the finest grid level (by its resolution an axis) that is
-  /// averaged.
+  /// Of a hybrid: steps between two averagings, and the finest grid level (by its resolution an
+  /// axis) that is averaged.
   int share_every = 8, share_resolution = 32;
   /// "fp32" or "fp16": gradients between ranks.
   std::string wire = "fp32";
@@ -83,7 +86,8 @@ struct RunOverrides {
   std::optional<std::uint64_t> seed;
   std::optional<std::string> precision;
   std::optional<bool> faithful;
-  std::optional<Decomposition> decomposition;
+  /// Changes what the file says, if it is there.
+  std::function<void(Decomposition&)> decomposition;
 };
 
 /// Which runs to keep; empty means all. `network_types` takes aliases ("kan", "fkan").

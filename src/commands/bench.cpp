@@ -2,6 +2,7 @@
 
 #include "commands/commands.h"
 #include "commands/sweep.h"
+#include "kanbench/checkpoint.h"
 
 namespace kanbench {
 namespace {
@@ -24,11 +25,20 @@ void attach_output(CLI::App& app, BenchOptions& options) {
       ->group(group);
   app.add_flag_callback(
          "--resume", [&options] { options.resume = true; },
-         "Skip runs that have a row already (default)")
+         "Skip runs that have a row already, go on from checkpoints (default)")
       ->group(group);
   app.add_flag_callback(
          "--no-resume", [&options] { options.resume = false; },
-         "Do runs again that have a row; the new row replaces it")
+         "Do runs again that have a row, from the start; the new row replaces it")
+      ->group(group);
+  app.add_option_function<std::string>(
+         "--checkpoint-every",
+         [&options](const std::string& word) {
+           options.checkpoint_every = parse_interval(word, "--checkpoint-every");
+         },
+         "Keep a checkpoint of each training this often, 10min or 5epochs; one is\n"
+         "written in any case when SIGTERM or SIGUSR1 ends the command")
+      ->option_text("MINUTES|EPOCHS")
       ->group(group);
   app.add_flag("-l,--list", options.list, "Print the chosen runs as a table and stop")
       ->group(group);
@@ -53,10 +63,7 @@ void attach_machine(CLI::App& app, BenchOptions& options) {
   add_option(app, "--ssd-dir", options.ssd_directory, "DIR",
              "A fast local disk: the volume is copied there once and read from there")
       ->group(group);
-  add_option(app, "--communicator", options.communicator, "auto|single|mpi|nccl",
-             "How processes talk to each other (default auto)")
-      ->check(one_of({"auto", "single", "mpi", "nccl"}))
-      ->group(group);
+  options.ranks.attach(app, group);
 }
 
 constexpr const char* kFooter =
@@ -67,13 +74,16 @@ constexpr const char* kFooter =
     "Files: OUTPUT_DIR/results.csv, results.jsonl, models_saved/*.safetensors,\n"
     "reconstructions_saved/*.raw with .nhdr\n"
     "\n"
-    "Environment: PBS_ARRAY_INDEX, SLURM_ARRAY_TASK_ID stand in for --run-index\n"
+    "Environment: PBS_ARRAY_INDEX, SLURM_ARRAY_TASK_ID stand in for --run-index; mpirun, srun and\n"
+    "torchrun say in theirs which of several processes this is\n"
     "\n"
     "Examples:\n"
     "  kanbench --params params/params.json --dataset nucleon\n"
     "  kanbench --params params/params.json --list\n"
     "  kanbench --params sweep.json --network-types mlp --hashmap-size 12 --repeats 3\n"
-    "  kanbench --params sweep.json --data-dir /scratch/volumes --ssd-dir /tmp -o out";
+    "  kanbench --params sweep.json --data-dir /scratch/volumes --ssd-dir /tmp -o out\n"
+    "  mpirun -n 8 kanbench --params sweep.json --checkpoint-every 10min\n"
+    "  srun kanbench --params sweep.json --decomposition ensemble --bricks 512";
 
 }  // namespace
 
@@ -81,6 +91,7 @@ void attach_bench(CLI::App& app) {
   const auto options = std::make_shared<BenchOptions>();
   options->selection.attach(app);
   options->selection.attach_length(app);
+  options->selection.attach_decomposition(app);
   attach_output(app, *options);
   attach_machine(app, *options);
   app.footer(kFooter);

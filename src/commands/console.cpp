@@ -24,6 +24,13 @@ Console::Console(Verbosity verbosity)
 
 Console::~Console() { clear_status(); }
 
+void Console::silence() {
+  clear_status();
+  verbosity_ = Verbosity::quiet;
+  live_ = false;
+  logger_->set_level(spdlog::level::off);
+}
+
 void Console::warn(const std::string& text) {
   clear_status();
   logger_->warn("kanbench: warning: {}", text);

@@ -20,6 +20,9 @@ class Console {
   explicit Console(Verbosity verbosity);
   ~Console();
 
+  /// Shows nothing from here on: another process of the same command speaks.
+  void silence();
+
   /// Always shown.
   void warn(const std::string& text);
   /// Shown unless quiet.

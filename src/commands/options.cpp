@@ -1,5 +1,8 @@
 #include "commands/options.h"
 
+#include <sched.h>
+#include <unistd.h>
+
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
@@ -101,9 +104,35 @@ void DeviceOptions::attach(CLI::App& app, const std::string& group) {
     if (!group.empty()) option->group(group);
 }
 
-std::unique_ptr<Backend> DeviceOptions::open(std::string* said) const {
-  set_threads(threads_);
-  return open_backend(device_, said, settings_);
+namespace {
+
+// Cores that this process may run on.
+int available_cores() {
+  cpu_set_t cores;
+  return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+}
+
+int online_cores() { return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); }
+
+}  // namespace
+
+int DeviceOptions::count_cuda() const {
+  if (device_ == "cpu") return 0;
+  const auto devices = static_cast<int>(list_cuda_devices().size());
+  return device_.starts_with("cuda:") ? std::min(1, devices) : devices;
+}
+
+std::unique_ptr<Backend> DeviceOptions::open(std::string* said, int local_rank,
+                                             int local_size) const {
+  // A launcher that binds processes to cores has shared them out already.
+  const bool bound = available_cores() < online_cores();
+  const int share = std::max(1, available_cores() / (bound ? 1 : local_size));
+  set_threads(threads_ == 0 && local_size > 1 ? share : threads_);
+  const std::vector<Device> devices = list_cuda_devices();
+  const bool any = device_ == "auto" || device_ == "cuda";
+  if (local_size == 1 || !any || devices.empty()) return open_backend(device_, said, settings_);
+  const auto mine = static_cast<std::size_t>(local_rank) % devices.size();
+  return open_backend(devices[mine].name, said, settings_);
 }
 
 std::string DeviceOptions::note(const Backend& backend) const {

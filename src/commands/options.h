@@ -38,8 +38,12 @@ class DeviceOptions {
  public:
   /// `group` is the heading they stand under; empty for none of their own.
   void attach(CLI::App& app, const std::string& group = "");
-  /// Sets the thread count and opens the device; `said` as in open_backend().
-  std::unique_ptr<Backend> open(std::string* said = nullptr) const;
+  /// Sets the thread count and opens the device; `said` as in open_backend(). Of several processes
+  /// on a machine each takes a device of its own while there are any, and its share of the cores.
+  std::unique_ptr<Backend> open(std::string* said = nullptr, int local_rank = 0,
+                                int local_size = 1) const;
+  /// How many CUDA devices the processes of this machine may spread over; 0: they use the CPU.
+  int count_cuda() const;
   /// What stands beside the device's name in a row: ", deterministic, texture" on a CUDA device
   /// where those were asked for.
   std::string note(const Backend& backend) const;

@@ -42,6 +42,7 @@ std::string short_figures(double samples_per_second, double loss, double psnr) {
 BenchmarkProgress ProgressDisplay::callbacks() {
   BenchmarkProgress calls;
   calls.detail = [this](const std::string& text) { console_.detail("  " + text); };
+  calls.notice = [this](const std::string& text) { console_.say(title_ + "  " + text); };
   calls.trial = [this](int trial, int trials) { begin_trial(trial, trials); };
   calls.training.epoch = [this](int epoch, const Epoch& result) { end_epoch(epoch, result); };
   calls.training.recovery = [this](const Recovery& recovery) {

@@ -107,6 +107,59 @@ void RunSelection::attach_length(CLI::App& app) {
       ->group(numbers);
 }
 
+template <class T>
+void RunSelection::attach_decomposed(CLI::App& app, const std::string& flag,
+                                     T Decomposition::*member, const std::string& form,
+                                     const std::string& description, const CLI::Validator& check) {
+  app.add_option_function<T>(
+         flag,
+         [this, member](const T& value) {
+           overrides_.decomposition = [before = overrides_.decomposition, member,
+                                       value](Decomposition& how) {
+             if (before) before(how);
+             how.*member = value;
+           };
+         },
+         description)
+      ->option_text(form)
+      ->check(check)
+      ->group("Many processes");
+}
+
+void RunSelection::attach_decomposition(CLI::App& app) {
+  attach_decomposed(app, "--decomposition", &Decomposition::mode, "shared|ensemble|hybrid",
+                    "What processes do together: train one model (default), a model a\n"
+                    "brick, or models that share coarse levels and decoder",
+                    one_of({"shared", "ensemble", "hybrid"}));
+  attach_decomposed(app, "--bricks", &Decomposition::brick_count, "N",
+                    "Bricks of an ensemble or a hybrid (default: one a process)",
+                    whole_number(0, 1 << 20));
+  attach_decomposed(app, "--ghost", &Decomposition::ghost, "VOXELS",
+                    "How far a brick's model is trained beyond its brick (default 1)",
+                    whole_number(0, 64));
+  attach_decomposed(app, "--blend", &Decomposition::blend, "on|off",
+                    "Blend neighbours where both were trained (default on)",
+                    CLI::Validator(CLI::TypeValidator<bool>()));
+  attach_decomposed(app, "--share-every", &Decomposition::share_every, "STEPS",
+                    "Steps between two averagings of a hybrid (default 8)",
+                    whole_number(1, 1 << 20));
+  attach_decomposed(app, "--share-resolution", &Decomposition::share_resolution, "N",
+                    "The finest level that a hybrid averages, cells an axis (default 32)",
+                    whole_number(0, 1 << 20));
+  attach_decomposed(app, "--wire", &Decomposition::wire, "fp32|fp16",
+                    "What gradients are sent as (default fp32)", one_of({"fp32", "fp16"}));
+  app.add_flag_callback(
+         "--sharded",
+         [this] {
+           overrides_.decomposition = [before = overrides_.decomposition](Decomposition& how) {
+             if (before) before(how);
+             how.sharded = true;
+           };
+         },
+         "Each process keeps Adam's moments of its share of the parameters only")
+      ->group("Many processes");
+}
+
 std::optional<std::int64_t> RunSelection::index() const {
   const char* variable = index_variable();
   if (filter_.run_index || !variable) return filter_.run_index;

@@ -19,6 +19,8 @@ class RunSelection {
   void attach(CLI::App& app);
   /// --epochs and --repeats: how long to train, for a command that trains to the end.
   void attach_length(CLI::App& app);
+  /// --decomposition and what belongs to it, above the file's own.
+  void attach_decomposition(CLI::App& app);
 
   /// The runs to do, after PBS_ARRAY_INDEX and SLURM_ARRAY_TASK_ID have been looked at.
   std::vector<Run> runs() const;
@@ -34,6 +36,11 @@ class RunSelection {
  private:
   std::vector<Run> select(std::optional<std::int64_t> index) const;
   std::optional<std::int64_t> index() const;
+
+  template <class T>
+  void attach_decomposed(CLI::App& app, const std::string& flag, T Decomposition::*member,
+                         const std::string& form, const std::string& description,
+                         const CLI::Validator& check);
 
   std::string params_, data_directory_;
   RunFilter filter_;

@@ -8,8 +8,10 @@
 #include <utility>
 
 #include "commands/progress.h"
+#include "kanbench/decomposition.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
+#include "kanbench/interruption.h"
 #include "kanbench/recipe.h"
 #include "kanbench/result.h"
 #include "kanbench/slices.h"
@@ -46,12 +48,14 @@ double mean(const Result& result, Figure figure) {
 
 class Sweep {
  public:
-  Sweep(const BenchOptions& options, Console& console)
-      : options_(options), console_(console), runs_(options.selection.runs()) {}
+  Sweep(const BenchOptions& options, Console& console) : options_(options), console_(console) {}
 
   int run() {
-    prepare();
-    for (std::size_t i = 0; i < runs_.size(); ++i) {
+    communicator_ = options_.ranks.open(options_.device, backend_, &said_);
+    if (communicator_->rank() != 0) console_.silence();
+    together(*communicator_, [&] { prepare(); });
+    require_same(*communicator_, what_is_asked(), "the command line or the parameter file");
+    for (std::size_t i = 0; i < runs_.size() && !interrupted_; ++i) {
       place_ = std::to_string(i + 1) + "/" + std::to_string(runs_.size());
       do_run(runs_[i]);
     }
@@ -63,6 +67,7 @@ class Sweep {
  private:
   // Everything that can be wrong with the command line is found before the first run trains.
   void prepare() {
+    runs_ = options_.selection.runs();
     if (const std::string source = options_.selection.index_source(); !source.empty())
       console_.say("run " + std::to_string(runs_.at(0).index) + ", as " + source + " says");
     keep_ = runs_to_keep(options_.selection.all_runs(), options_.save_mode);
@@ -70,15 +75,30 @@ class Sweep {
       if (!files_.contains(run.dataset))
         files_[run.dataset] = options_.selection.locate(run.dataset);
     prepare_output();
-    backend_ = options_.device.open(&said_);
     console_.detail("device " + backend_->name() + ", " + bytes(double(backend_->free_bytes())) +
                     " free");
-    communicator_ = open_communicator(options_.communicator);
+    if (communicator_->size() > 1)
+      console_.detail(std::to_string(communicator_->size()) + " ranks, " + communicator_->name());
     for (const Run& run : runs_) {
       resolve_precision(run.precision, make_spec(run), *backend_,
                         "run " + std::to_string(run.index) + ": precision");
-      require_room(run, *backend_);
+      require_room(run, *backend_, communicator_->size());
     }
+    if (!options_.test_epoch) catch_interruption();
+  }
+
+  // What must be the same on all ranks.
+  std::string what_is_asked() const {
+    std::string all;
+    for (const Run& run : runs_)
+      all += std::to_string(run.index) + " " + run.dataset + " " + to_json(run) + " " +
+             std::to_string(run.repeats) + (run.faithful ? " faithful" : "") +
+             (run.decomposition.sharded ? " sharded" : "") + "\n";
+    const CheckpointInterval& every = options_.checkpoint_every;
+    return all + options_.output_directory + "\n" + options_.output + "\n" + options_.save_mode +
+           "\n" + options_.slices + "\n" + std::to_string(options_.resume) +
+           std::to_string(options_.test_epoch) + general(options_.safety_margin) + " " +
+           general(every.minutes) + " " + std::to_string(every.epochs);
   }
 
   void prepare_output() {
@@ -105,19 +125,60 @@ class Sweep {
   void open(const std::string& dataset) {
     if (volume_ && opened_ == dataset) return;
     volume_.reset();
-    fs::path file = files_.at(dataset);
-    if (!options_.ssd_directory.empty()) file = stage_file(file, options_.ssd_directory);
-    volume_.emplace(open_volume(file));
-    signature_ = volume_signature(*volume_);
+    const fs::path file = stage(files_.at(dataset));
+    volume_.emplace(open_volume(file, *communicator_));
+    require_same(*communicator_, volume_fingerprint(*volume_), file.string());
+    signature_ = from_rank_0([&] { return volume_signature(*volume_); });
     opened_ = dataset;
     console_.detail(file.string() + ": " + text(volume_->shape) + " " + name(volume_->dtype) +
                     ", values " + general(volume_->low) + " to " + general(volume_->high));
   }
 
-  void do_run(const Run& chosen) {
+  // Of the processes of a machine one copies, and the others find the copy.
+  fs::path stage(const fs::path& file) {
+    if (options_.ssd_directory.empty()) return file;
+    fs::path staged;
+    const auto copy = [&] { staged = stage_file(file, options_.ssd_directory); };
+    together(*communicator_, [&] {
+      if (communicator_->local_rank() == 0) copy();
+    });
+    together(*communicator_, copy);
+    return staged;
+  }
+
+  // What `make` gives on rank 0, on all ranks.
+  std::string from_rank_0(const std::function<std::string()>& make) {
+    std::string text;
+    together(*communicator_, [&] {
+      if (communicator_->rank() == 0) text = make();
+    });
+    auto size = static_cast<std::int64_t>(text.size());
+    communicator_->broadcast(&size, sizeof size, 0);
+    text.resize(static_cast<std::size_t>(size));
+    communicator_->broadcast(text.data(), text.size(), 0);
+    return text;
+  }
+
+  // The run as it is done here: bricks are cut when the volume is known.
+  Run settle(const Run& chosen) const {
     Run run = chosen;
     if (options_.test_epoch) run.epochs = run.repeats = 1;
-    open(run.dataset);
+    Decomposition& how = run.decomposition;
+    if (how.mode == "shared") return run;
+    const std::int64_t ranks = communicator_->size();
+    const std::int64_t bricks = how.brick_count > 0 ? how.brick_count : ranks;
+    if (how.mode == "hybrid" && bricks < ranks)
+      throw Error("--bricks " + std::to_string(bricks) +
+                  ": a hybrid needs a brick for each of its " + std::to_string(ranks) +
+                  " processes: give more bricks, or start fewer");
+    how.bricks = choose_grid(volume_->shape, bricks, "--bricks");
+    return run;
+  }
+
+  void do_run(const Run& chosen) {
+    open(chosen.dataset);
+    Run run;
+    together(*communicator_, [&] { run = settle(chosen); });
     const std::string id = run_id(run, signature_);
     const std::string title =
         "[" + place_ + "] " + run.dataset + " " + run.network_type + " " + table_size(run);
@@ -131,26 +192,41 @@ class Sweep {
     settings.device_note = options_.device.note(*backend_);
     settings.signature = signature_;
     settings.training_only = options_.test_epoch;
+    settings.checkpoint_every = options_.checkpoint_every;
+    settings.resume = options_.resume;
     if (rows_ && !options_.slices.empty())
       settings.slices =
           one_picture_ ? fs::path(options_.slices)
                        : fs::path(options_.slices) / (file_stem(run, volume_->name, id) + ".png");
     if (!said_.empty()) console_.say(std::exchange(said_, ""));
     ProgressDisplay display(console_, title, run.epochs);
-    results_.push_back(
-        run_benchmark(run, *volume_, *backend_, *communicator_, settings, display.callbacks()));
-    const Result& result = results_.back();
+    const bool shown = communicator_->rank() == 0;
+    results_.push_back(run_benchmark(run, *volume_, *backend_, *communicator_, settings,
+                                     shown ? display.callbacks() : BenchmarkProgress{}));
     full_epochs_.push_back(chosen.epochs);
+    conclude(results_.back(), title, settings);
+  }
+
+  void conclude(const Result& result, const std::string& title, const BenchmarkSettings& settings) {
+    interrupted_ = result.status == "interrupted";
     if (result.status == "failed") {
       ++failed_;
       console_.warn(title + ": failed: " + result.failure);
     }
-    if (rows_ && communicator_->rank() == 0) rows_->append(result);
+    if (interrupted_)
+      console_.warn(title + ": interrupted, a checkpoint is in " +
+                    (settings.output_directory / "checkpoints").string() +
+                    ": the same command goes on from there");
+    together(*communicator_, [&] {
+      if (!rows_ || communicator_->rank() != 0) return;
+      rows_->append(result);
+      if (!interrupted_) remove_checkpoints(result, settings);
+    });
   }
 
   bool skip(const std::string& id, const std::string& title) {
-    const std::string status = rows_->status(id);
-    if (status.empty()) return false;
+    const std::string status = from_rank_0([&] { return rows_->status(id); });
+    if (status.empty() || status == "interrupted") return false;
     ++skipped_;
     console_.say(title + "  skipped: " + rows_->csv().string() + " has run " + id + " (" + status +
                  "); --no-resume runs it again");
@@ -215,6 +291,7 @@ class Sweep {
   std::vector<Run> runs_;
   std::set<std::int64_t> keep_;
   std::map<std::string, fs::path> files_;
+  // The communicator's blocks lie in the backend's memory.
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Communicator> communicator_;
   std::optional<ResultFile> rows_;
@@ -223,6 +300,7 @@ class Sweep {
   std::vector<Result> results_;
   std::vector<int> full_epochs_;
   bool one_picture_ = false;
+  bool interrupted_ = false;
   int skipped_ = 0, failed_ = 0;
 };
 

@@ -7,6 +7,7 @@
 
 #include "commands/console.h"
 #include "commands/options.h"
+#include "commands/ranks.h"
 #include "commands/selection.h"
 #include "kanbench/benchmark.h"
 #include "kanbench/io.h"
@@ -17,10 +18,11 @@ namespace kanbench {
 struct BenchOptions {
   RunSelection selection;
   DeviceOptions device;
+  RanksOptions ranks;
+  CheckpointInterval checkpoint_every;
   double safety_margin = 0.8;
   std::string save_mode = "largest";
   std::string output_directory = "results", output, ssd_directory, slices;
-  std::string communicator = "auto";
   bool list = false, test_epoch = false, resume = true, quiet = false, verbose = false;
 };
 
