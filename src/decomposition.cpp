@@ -50,6 +50,7 @@ struct Nearest {
 };
 
 Nearest find_nearest(const Shape& volume, std::int64_t parts) {
+  if (parts > volume.count()) return {volume.count(), 0};
   Nearest nearest;
   for (std::int64_t x = 1; x <= std::min(volume.x, parts); ++x)
     for (std::int64_t y = 1; y <= std::min(volume.y, parts / x + 1); ++y) {

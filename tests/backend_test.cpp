@@ -3,35 +3,16 @@
 #include "kanbench/backend.h"
 
 #include <cmath>
-#include <iostream>
 #include <string>
 #include <vector>
 
-#include "kanbench/math/random.h"
-#include "kanbench/parallel.h"
+#include "backend_cases.h"
 #include "reference.h"
-#include "support.h"
 
 namespace kanbench {
 namespace {
 
-struct Case {
-  std::string label;
-  ModelSpec spec;
-};
-
-ModelSpec chain(const Encoder& encoder, std::vector<int> widths, const Basis& first,
-                const Basis& rest, bool norm, bool base) {
-  ModelSpec spec;
-  spec.network_type = size(rest) > 1 ? "fastkan" : "mlp";
-  spec.encoder = encoder;
-  int in = width(encoder);
-  for (std::size_t i = 0; i < widths.size(); ++i) {
-    spec.layers.push_back({in, widths[i], i ? rest : first, base, base, norm});
-    in = widths[i];
-  }
-  return spec;
-}
+using namespace test;
 
 template <std::size_t... I>
 void add_every_basis(std::vector<Case>& all, std::index_sequence<I...>) {
@@ -101,53 +82,6 @@ std::vector<Case> cases() {
   return all;
 }
 
-// Values of a size at which every part of a model matters.
-std::vector<float> block_of(const ModelSpec& spec, std::uint64_t seed) {
-  std::vector<float> block = draw_parameters(spec, {0.5, 0.1, 1.0}, seed);
-  const Layout layout = make_layout(spec);
-  const Stream stream{seed, 1};
-  for (const Slice& slice : layout.slices)
-    if (slice.name.find("layernorm") != std::string::npos)
-      for (std::int64_t i = 0; i < slice.size(); ++i)
-        block[slice.offset + i] += 0.3f * (unit_float(stream.words(slice.offset + i).v[0]) - 0.5f);
-  return block;
-}
-
-struct Batch {
-  std::vector<float> points, targets;
-  std::int64_t rows;
-  Batch(std::int64_t n, std::uint64_t seed) : points(3 * n), targets(n), rows(n) {
-    const Stream stream{seed, 7};
-    for (std::int64_t i = 0; i < n; ++i) {
-      const Words4 words = stream.words(i);
-      for (int d = 0; d < 3; ++d) points[d * n + i] = unit_float(words.v[d]);
-      targets[i] = unit_float(words.v[3]);
-    }
-  }
-  void point(std::int64_t i, double* p) const {
-    for (int d = 0; d < 3; ++d) p[d] = points[d * rows + i];
-  }
-};
-
-// A batch in a backend's memory.
-struct Placed {
-  Buffer<float> points, targets;
-  std::int64_t rows;
-  Placed(Backend& backend, const Batch& batch)
-      : points(backend, 3 * batch.rows), targets(backend, batch.rows), rows(batch.rows) {
-    backend.upload(points.data(), batch.points.data(), points.bytes());
-    backend.upload(targets.data(), batch.targets.data(), targets.bytes());
-  }
-  ConstRows point_rows() const { return {points.data(), rows, 3, rows}; }
-  ConstRows target_rows() const { return {targets.data(), rows, 1, rows}; }
-};
-
-std::vector<float> download(const Buffer<float>& buffer, Backend& backend) {
-  std::vector<float> numbers(static_cast<std::size_t>(buffer.size()));
-  backend.download(numbers.data(), buffer.data(), buffer.bytes());
-  return numbers;
-}
-
 // Length of the difference over the length of what is wanted, and `floor` beside it.
 double relative(const std::vector<double>& want, const float* got, std::int64_t from,
                 std::int64_t count, double floor = 1e-15) {
@@ -163,21 +97,6 @@ double length(const std::vector<double>& numbers) {
   double sum = 0;
   for (double number : numbers) sum += number * number;
   return std::sqrt(sum);
-}
-
-// Emulated, a device is slow, and the CPU has been tested without it.
-std::vector<std::unique_ptr<Backend>> all_backends() {
-  std::vector<std::unique_ptr<Backend>> all;
-  for (std::size_t i = 0; i < list_cuda_devices().size(); ++i)
-    all.push_back(open_cuda(static_cast<int>(i), {}));
-  if (KANBENCH_EMULATED) return all;
-  if (all.empty()) std::cout << "no CUDA device: " << why_no_cuda() << "\n";
-  for (const char* set : {"baseline", "avx2", "avx512"}) try {
-      all.push_back(open_cpu(set));
-    } catch (const Error&) {
-      // This processor lacks the set; the widest it has is tested.
-    }
-  return all;
 }
 
 // How far rounding may move a prediction, and a tensor's gradient as a whole. In the short formats
@@ -209,7 +128,7 @@ TEST(Backend, PredictsAsThePlainLoops) {
       for (Precision precision : backend->precisions(c.spec))
         for (std::int64_t rows : row_counts({1, 33, 700})) {
           const std::vector<float> block = block_of(c.spec, 3);
-          test::Reference reference(c.spec, block);
+          Reference reference(c.spec, block);
           Model model(*backend, c.spec, precision);
           model.upload(block);
           const Batch batch(rows, 5);
@@ -231,7 +150,7 @@ TEST(Backend, PredictsAsThePlainLoops) {
 void check_gradient(Backend& backend, const Case& c, Precision precision, const Loss& loss,
                     std::int64_t rows) {
   const std::vector<float> block = block_of(c.spec, 4);
-  test::Reference reference(c.spec, block);
+  Reference reference(c.spec, block);
   Model model(backend, c.spec, precision);
   model.upload(block);
   model.train();
@@ -311,7 +230,7 @@ TEST(Backend, ReferenceGradientIsTheCentralDifference) {
   for (const Case& c : cases()) {
     // Wider layers say nothing more, and take their time.
     if (make_layout(c.spec).parameters > 2000) continue;
-    test::Reference reference(c.spec, block_of(c.spec, 8));
+    Reference reference(c.spec, block_of(c.spec, 8));
     const Loss loss = loss::Mse{};
     double p[3] = {0.313, 0.577, 0.831}, dp[3];
     const double target = 0.4, h = 1e-6;
