@@ -45,7 +45,7 @@ endfunction()
 # ptxas says of registers and spills is kept beside each object, in <object>.ptxas.
 function(kanbench_add_cuda)
   file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.cu)
-  add_library(kanbench_cuda STATIC ${kernels})
+  add_library(kanbench_cuda STATIC ${kernels} ${CMAKE_SOURCE_DIR}/src/absent/nccl.cpp)
   # Older CMake does not know that nvcc has it.
   foreach(kind STANDARD EXTENSION)
     if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "kanbench/decomposition.h"
 #include "kanbench/error.h"
 #include "kernels/backend.h"
+#include "kernels/blend.h"
 #include "kernels/meter.h"
 #include "kernels/microbench.h"
+#include "kernels/quantise.h"
 
 namespace kanbench {
 
@@ -85,6 +88,13 @@ std::unique_ptr<Backend> open_cuda(int index, const DeviceSettings& settings) {
 }  // namespace kanbench
 
 namespace kanbench::cuda {
+namespace {
+
+std::size_t held_bytes(const Volume& volume, const Box& held) {
+  return static_cast<std::size_t>(held.shape().count()) * size_of(volume.dtype);
+}
+
+}  // namespace
 
 CudaBackend::CudaBackend(int index, const DeviceSettings& settings)
     : index_(index), settings_(settings) {
@@ -100,10 +110,12 @@ CudaBackend::CudaBackend(int index, const DeviceSettings& settings)
   checked(cudaStreamCreateWithFlags(&staging_, cudaStreamNonBlocking));
   checked(cudaEventCreateWithFlags(&staged_, cudaEventDisableTiming));
   checked(cudaEventCreateWithFlags(&computed_, cudaEventDisableTiming));
+  fetches_.emplace(index);
 }
 
 CudaBackend::~CudaBackend() {
   texture_.reset();
+  fetches_.reset();
   cudaEventDestroy(staged_);
   cudaEventDestroy(computed_);
   cudaStreamDestroy(staging_);
@@ -150,11 +162,12 @@ void CudaBackend::copy(void* to, const void* from, std::size_t bytes) {
   checked(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_));
 }
 
-bool CudaBackend::holds(const Volume& volume, std::size_t reserved) const {
+bool CudaBackend::holds(const Volume& volume, const Box& box, std::size_t reserved) const {
   // place() gives up the volume before.
   const std::size_t room = free_bytes() + volume_.bytes();
+  const std::size_t held = held_bytes(volume, grow(box, 1, volume.shape));
   // A texture is a second copy.
-  const std::size_t bytes = settings_.texture ? 2 * volume.bytes() : volume.bytes();
+  const std::size_t bytes = settings_.texture ? 2 * held : held;
   return reserved <= room && bytes <= room - reserved;
 }
 
@@ -164,17 +177,18 @@ void CudaBackend::displace() {
   volume_.clear();
 }
 
-VolumeView CudaBackend::place(const Volume& volume) {
+VolumeView CudaBackend::place(const Volume& volume, const Box& box) {
   displace();
   VolumeView view = volume.view();
-  view.data = volume_.reserve(static_cast<std::int64_t>(volume.bytes()));
-  upload(volume_.data(), volume.data(), volume.bytes());
+  view.held = grow(box, 1, volume.shape);
+  if (settings_.texture && !VolumeTexture::fits(view))
+    throw Error("--texture: a volume of " + text(volume.shape) + " " +
+                kanbench::name(volume.dtype) +
+                " cannot be a texture, which holds 8- and 16-bit integers and float32, at most "
+                "16384 an axis: leave --texture out");
+  view.data = volume_.reserve(static_cast<std::int64_t>(held_bytes(volume, view.held)));
+  upload_box(volume, view.held, volume_.data(), stream_);
   if (settings_.texture) {
-    if (!VolumeTexture::fits(view))
-      throw Error("--texture: a volume of " + text(volume.shape) + " " +
-                  kanbench::name(volume.dtype) +
-                  " cannot be a texture, which holds 8- and 16-bit integers and float32, at most "
-                  "16384 an axis: leave --texture out");
     texture_ = std::make_unique<VolumeTexture>(view, stream_);
     textured_ = view.data;
   }
@@ -182,6 +196,8 @@ VolumeView CudaBackend::place(const Volume& volume) {
 }
 
 void* CudaBackend::allocate_host(std::size_t bytes) {
+  // It may be another thread that calls.
+  checked(cudaSetDevice(index_));
   void* memory = nullptr;
   checked(cudaMallocHost(&memory, bytes));
   return memory;
@@ -190,17 +206,25 @@ void* CudaBackend::allocate_host(std::size_t bytes) {
 void CudaBackend::release_host(void* memory) noexcept { cudaFreeHost(memory); }
 
 void CudaBackend::stage(void* to, const void* host, std::size_t bytes) {
-  // It may be another thread that calls, and what is under way may still read what lies there.
   checked(cudaSetDevice(index_));
+  const std::lock_guard lock(staging_mutex_);
+  // What is under way may still read what lies there.
   checked(cudaEventRecord(computed_, stream_));
   checked(cudaStreamWaitEvent(staging_, computed_, 0));
   checked(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, staging_));
 }
 
 void CudaBackend::finish_staging() {
-  checked(cudaEventRecord(staged_, staging_));
-  checked(cudaStreamWaitEvent(stream_, staged_, 0));
+  {
+    const std::lock_guard lock(staging_mutex_);
+    checked(cudaEventRecord(staged_, staging_));
+    checked(cudaStreamWaitEvent(stream_, staged_, 0));
+  }
   checked(cudaEventSynchronize(staged_));
+}
+
+std::int64_t CudaBackend::begin_fetch(void* host, const void* from, std::size_t bytes) {
+  return fetches_->begin(host, from, bytes, stream_);
 }
 
 void CudaBackend::sample(const VolumeView& volume, const Box& box, const Stream& stream,
@@ -230,8 +254,18 @@ std::size_t CudaBackend::evaluation_bytes(const Volume& volume) const {
   return slice * (4 + 2 * size_of(volume.dtype) + 2 * held * 4) + (std::size_t{64} << 10);
 }
 
-std::unique_ptr<Meter> CudaBackend::open_meter(const Volume& volume, double low, double high) {
-  return std::make_unique<CudaMeter>(volume, low, high, stream_);
+std::unique_ptr<Meter> CudaBackend::open_meter(const Volume& volume, double low, double high,
+                                               Range slices) {
+  return std::make_unique<CudaMeter>(volume, low, high, slices, stream_);
+}
+
+void CudaBackend::blend(const float* values, const Weights& weights, float low, float range,
+                        float* out) {
+  cuda::blend(values, weights, low, range, out, stream_);
+}
+
+void CudaBackend::quantise(const float* values, std::int64_t count, const Decoded& out) {
+  cuda::quantise(values, count, out.dtype, out.low, out.high, out.voxels, stream_);
 }
 
 std::vector<Ceiling> CudaBackend::measure_ceilings() { return measure_device(index_, stream_); }

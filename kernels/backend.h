@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -16,6 +17,7 @@
 #include "kernels/runtime.h"
 #include "kernels/sample.h"
 #include "kernels/step.h"
+#include "kernels/transfer.h"
 #include "kernels/tuning.h"
 
 namespace kanbench::cuda {
@@ -51,7 +53,7 @@ struct DeviceModel {
   DeviceArray<StepState> state;
   /// What the loss scale was started for; 0 before.
   double scaled_for = 0;
-  /// The gradient as it was before one that may overflow.
+  /// The decoder's gradient as it was before one that may overflow.
   DeviceArray<float> before;
   /// Whether draw, encode, decoder and scatter are one kernel, once that has been measured.
   std::optional<bool> fuses;
@@ -65,6 +67,9 @@ struct DeviceBatch {
   Objective objective;
   std::optional<DrawArguments> draw;
 };
+
+/// A batch that was given, which kernels only read.
+DeviceBatch given_batch(ConstRows points, ConstRows targets, const Objective& objective);
 
 class CudaBackend : public Backend {
  public:
@@ -82,13 +87,17 @@ class CudaBackend : public Backend {
   void download(void* host, const void* from, std::size_t bytes) override;
   void copy(void* to, const void* from, std::size_t bytes) override;
   void limit_memory(std::size_t bytes) override { memory_use().limit = bytes; }
-  bool holds(const Volume& volume, std::size_t reserved) const override;
-  VolumeView place(const Volume& volume) override;
+  bool holds(const Volume& volume, const Box& box, std::size_t reserved) const override;
+  VolumeView place(const Volume& volume, const Box& box) override;
   void displace() override;
   void* allocate_host(std::size_t bytes) override;
   void release_host(void* memory) noexcept override;
   void stage(void* to, const void* host, std::size_t bytes) override;
   void finish_staging() override;
+  std::int64_t begin_fetch(void* host, const void* from, std::size_t bytes) override;
+  void finish_fetch(std::int64_t number) override { fetches_->finish(number); }
+  bool is_host() const override { return false; }
+  void* queue() const override { return stream_; }
   std::vector<Precision> precisions(const ModelSpec& spec) const override;
   std::size_t bytes_per_row(const ModelSpec& spec) const override;
   std::size_t working_bytes(const ModelSpec& spec, std::int64_t rows) const override;
@@ -99,9 +108,13 @@ class CudaBackend : public Backend {
   void predict(const Model& model, ConstRows points, Rows values) override;
   void decode(const Model& model, const Lattice& lattice, const Decoded& out) override;
   std::size_t evaluation_bytes(const Volume& volume) const override;
-  std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high) override;
-  BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
-                     const Objective& objective) override;
+  std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high,
+                                    Range slices) override;
+  void blend(const float* values, const Weights& weights, float low, float range,
+             float* out) override;
+  void quantise(const float* values, std::int64_t count, const Decoded& out) override;
+  BatchSums gradient(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
+                     const Ready& ready) override;
   void gradient_changed(Model&) override {}
   void parameters_changed(Model& model) override;
   bool update(Model& model, const Adam& adam, std::int64_t step) override;
@@ -126,14 +139,17 @@ class CudaBackend : public Backend {
   void decode_pieces(const Model& model, const Lattice& lattice, const Decoded& out);
   int most_blocks(const FusedPlan& plan, const FusedShape& shape, FusedMode mode) const;
   FusedArguments fused_arguments(const Model& model, const DeviceModel& device) const;
-  // train.cu
+  // gradient.cu
   void start_scaling(DeviceModel& device, double scale);
   float largest_scale(const DeviceModel& device) const;
   void enqueue_decoder(Model& model, DeviceModel& device, const DeviceBatch& batch,
                        const FeatureRows& features);
+  FeatureRows enqueue_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
   void enqueue_scatter(Model& model, DeviceModel& device, const DeviceBatch& batch,
-                       const FeatureRows& features);
+                       const FeatureRows& features, const Ready& ready = {});
   void enqueue_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
+  FeatureRows settle_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
+  // train.cu
   void enqueue_update(Model& model, DeviceModel& device, const Adam& adam);
   void enqueue_step(Model& model, DeviceModel& device, const DeviceBatch& batch, const Adam& adam);
   void launch_step(Model& model, DeviceModel& device, const DeviceBatch& batch, const Adam& adam);
@@ -148,6 +164,8 @@ class CudaBackend : public Backend {
   cudaDeviceProp properties_{};
   cudaStream_t stream_ = nullptr, staging_ = nullptr;
   cudaEvent_t staged_ = nullptr, computed_ = nullptr;
+  std::mutex staging_mutex_;
+  std::optional<Fetches> fetches_;
   std::unordered_map<void*, std::size_t> sizes_;
   DeviceArray<unsigned char> volume_;
   DeviceArray<DrawArguments> bricks_;

@@ -35,8 +35,8 @@ void encode(const GridInfo& grid, Precision table_type, const void* table, Const
             const FeatureRows& out, cudaStream_t stream);
 
 /// Room for sums that do not depend on the order of adding: whole multiples of a quantum, a power
-/// of two chosen by the largest number of a batch so that no sum of its rows overflows 63 bits. All
-/// of the features' gradient must therefore be there before any of it is added.
+/// of two chosen by the largest number of a batch's levels in a call, so that no sum of its rows
+/// overflows 63 bits.
 struct FixedPoint {
   /// As many as the table has numbers; zero before and after each call.
   std::uint64_t* sums = nullptr;
@@ -77,7 +77,16 @@ struct ScatterPlan {
 ScatterPlan plan_scatter(const GridInfo& grid, std::int64_t rows, int major,
                          std::int64_t shared_bytes, int multiprocessors);
 
-/// Adds the table's gradient to target.gradient; nothing for the identity encoder.
+/// Levels from `first` up to, not including, `end`.
+struct Levels {
+  int first = 0, end = 0;
+};
+
+/// Adds the levels' gradient to target.gradient; nothing for the identity encoder.
+void scatter(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
+             const FeatureRows& dfeatures, const ScatterPlan& plan, Levels levels,
+             cudaStream_t stream);
+/// The same for all levels.
 void scatter(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
              const FeatureRows& dfeatures, const ScatterPlan& plan, cudaStream_t stream);
 

@@ -124,11 +124,11 @@ constexpr std::uint32_t kInfinity = 0x7f800000u;
 /// Any number of features; in fixed point where there are such sums.
 template <class In>
 KB_KERNEL(kGridThreads)
-scatter_any_kernel(GridInfo grid, float* gradient, FixedPoint fixed, int rows_bits, Factor factor,
-                   ConstRows points, In dfeatures) {
+scatter_any_kernel(GridInfo grid, int first_level, float* gradient, FixedPoint fixed, int rows_bits,
+                   Factor factor, ConstRows points, In dfeatures) {
   const std::int64_t row = batch_row();
   if (row >= points.rows) return;
-  const int l = static_cast<int>(blockIdx.y);
+  const int l = first_level + static_cast<int>(blockIdx.y);
   const LevelAt& at = grid.levels[l];
   const Point p = load_point(points, row);
   float scale;
@@ -154,14 +154,15 @@ scatter_any_kernel(GridInfo grid, float* gradient, FixedPoint fixed, int rows_bi
   }
 }
 
-/// The largest magnitude among a batch's numbers, as a float's bits; a NaN's are above infinity's.
+/// The largest magnitude among numbers `begin` up to `end` of a batch's rows, as a float's bits; a
+/// NaN's are above infinity's.
 template <class In>
 KB_KERNEL(kGridThreads)
-find_largest_kernel(std::int64_t rows, int width, In dfeatures, std::uint32_t* largest) {
+find_largest_kernel(std::int64_t rows, int begin, int end, In dfeatures, std::uint32_t* largest) {
   const std::int64_t row = batch_row();
   std::uint32_t most = 0;
   if (row < rows)
-    for (int j = 0; j < width; ++j) {
+    for (int j = begin; j < end; ++j) {
       const std::uint32_t bits = same_bits<std::uint32_t>(dfeatures.get(j, row)) & 0x7fffffffu;
       most = bits > most ? bits : most;
     }
@@ -172,12 +173,13 @@ find_largest_kernel(std::int64_t rows, int width, In dfeatures, std::uint32_t* l
   if (lane_id() == 0 && most > 0) max_u32(largest, most);
 }
 
-/// Moves fixed-point sums to the gradient, all NaN where the batch had one that was not finite.
+/// Moves fixed-point sums `begin` up to `end` to the gradient, all NaN where the batch had one that
+/// was not finite.
 KB_KERNEL(kGridThreads)
-add_fixed_kernel(FixedPoint fixed, int rows_bits, std::int64_t size, Factor factor,
-                 float* gradient) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kGridThreads + threadIdx.x;
-  if (i >= size) return;
+add_fixed_kernel(FixedPoint fixed, int rows_bits, std::int64_t begin, std::int64_t end,
+                 Factor factor, float* gradient) {
+  const std::int64_t i = begin + std::int64_t{blockIdx.x} * kGridThreads + threadIdx.x;
+  if (i >= end) return;
   if (*fixed.largest >= kInfinity) {
     gradient[i] = same_bits<float>(0x7fc00000u);
     return;
@@ -196,68 +198,79 @@ std::size_t level_bytes(const GridInfo& grid, int l) {
          sizeof(float);
 }
 
+/// One call of scatter().
+struct Scatter {
+  const GridInfo& grid;
+  const ScatterTarget& target;
+  const ScatterPlan& plan;
+  ConstRows points;
+  Levels levels;
+  cudaStream_t stream;
+
+  Factor factor() const { return {target.factor, target.state}; }
+};
+
 template <class In>
-void scatter_any(const GridInfo& grid, const ScatterTarget& target, ConstRows points, In dfeatures,
-                 cudaStream_t stream) {
-  const Factor factor{target.factor, target.state};
-  const int rows_bits = std::bit_width(static_cast<std::uint64_t>(points.rows));
-  const FixedPoint& fixed = target.fixed;
+void scatter_any(const Scatter& s, In dfeatures) {
+  const int rows_bits = std::bit_width(static_cast<std::uint64_t>(s.points.rows));
+  const FixedPoint& fixed = s.target.fixed;
+  const auto& [first, end] = s.levels;
   if (fixed.sums) {
-    checked(cudaMemsetAsync(fixed.largest, 0, sizeof *fixed.largest, stream));
-    launch(find_largest_kernel<In>, shape_grid(points.rows, 1, stream), points.rows, grid.width(),
-           dfeatures, fixed.largest);
+    checked(cudaMemsetAsync(fixed.largest, 0, sizeof *fixed.largest, s.stream));
+    launch(find_largest_kernel<In>, shape_grid(s.points.rows, 1, s.stream), s.points.rows,
+           first * s.grid.features, end * s.grid.features, dfeatures, fixed.largest);
   }
-  launch(scatter_any_kernel<In>, shape_grid(points.rows, grid.count, stream), grid, target.gradient,
-         fixed, rows_bits, factor, points, dfeatures);
-  if (fixed.sums)
-    launch(add_fixed_kernel, shape_grid(target.size, 1, stream), fixed, rows_bits, target.size,
-           factor, target.gradient);
+  launch(scatter_any_kernel<In>, shape_grid(s.points.rows, end - first, s.stream), s.grid, first,
+         s.target.gradient, fixed, rows_bits, s.factor(), s.points, dfeatures);
+  if (!fixed.sums) return;
+  const std::int64_t begin = s.grid.levels[first].offset;
+  const std::int64_t last = end < s.grid.count ? s.grid.levels[end].offset : s.target.size;
+  launch(add_fixed_kernel, shape_grid(last - begin, 1, s.stream), fixed, rows_bits, begin, last,
+         s.factor(), s.target.gradient);
 }
 
 template <class In>
-void scatter_shared(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
-                    In dfeatures, const ScatterPlan& plan, cudaStream_t stream) {
-  for (int l = 0; l < plan.shared_levels; ++l) {
-    const LevelAt& at = grid.levels[l];
-    const std::int64_t threads = std::min<std::int64_t>(kSharedThreads, round_up(points.rows, 32));
-    const Grid shape{dim3(static_cast<unsigned>(plan.shared_blocks)),
-                     dim3(static_cast<unsigned>(threads)), level_bytes(grid, l), stream};
-    launch(scatter_shared_kernel<In>, shape, at, l, grid.features, target.gradient,
-           Factor{target.factor, target.state}, points, dfeatures);
+void scatter_shared(const Scatter& s, In dfeatures) {
+  for (int l = s.levels.first; l < std::min(s.levels.end, s.plan.shared_levels); ++l) {
+    const LevelAt& at = s.grid.levels[l];
+    const std::int64_t threads =
+        std::min<std::int64_t>(kSharedThreads, round_up(s.points.rows, 32));
+    const Grid shape{dim3(static_cast<unsigned>(s.plan.shared_blocks)),
+                     dim3(static_cast<unsigned>(threads)), level_bytes(s.grid, l), s.stream};
+    launch(scatter_shared_kernel<In>, shape, at, l, s.grid.features, s.target.gradient, s.factor(),
+           s.points, dfeatures);
   }
 }
 
 template <int F, class In>
-void scatter_features(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
-                      In dfeatures, const ScatterPlan& plan, cudaStream_t stream) {
-  scatter_shared(grid, target, points, dfeatures, plan, stream);
-  const int first = plan.shared_levels, levels = grid.count - first;
-  if (levels == 0) return;
+void scatter_features(const Scatter& s, In dfeatures) {
+  scatter_shared(s, dfeatures);
+  const int first = std::max(s.levels.first, s.plan.shared_levels), levels = s.levels.end - first;
+  if (levels <= 0) return;
   constexpr int kLanes = F < 8 ? F : 8;
-  const bool lanes = plan.adds == RowAdds::lanes && F > 1;
-  const auto kernel = lanes                         ? scatter_lanes_kernel<F, In>
-                      : plan.adds == RowAdds::pairs ? scatter_kernel<F, F <= 2, In>
-                                                    : scatter_kernel<F, false, In>;
-  launch(kernel, shape_grid(points.rows * (lanes ? kLanes : 1), levels, stream), grid, first,
-         target.gradient, Factor{target.factor, target.state}, points, dfeatures);
+  const bool lanes = s.plan.adds == RowAdds::lanes && F > 1;
+  const auto kernel = lanes                           ? scatter_lanes_kernel<F, In>
+                      : s.plan.adds == RowAdds::pairs ? scatter_kernel<F, F <= 2, In>
+                                                      : scatter_kernel<F, false, In>;
+  launch(kernel, shape_grid(s.points.rows * (lanes ? kLanes : 1), levels, s.stream), s.grid, first,
+         s.target.gradient, s.factor(), s.points, dfeatures);
 }
 
 template <class In>
-void scatter_rows(const GridInfo& grid, const ScatterTarget& target, ConstRows points, In dfeatures,
-                  const ScatterPlan& plan, cudaStream_t stream) {
-  switch (target.fixed.sums ? 0 : grid.features) {
+void scatter_rows(const Scatter& s, In dfeatures) {
+  switch (s.target.fixed.sums ? 0 : s.grid.features) {
     case 1:
-      return scatter_features<1>(grid, target, points, dfeatures, plan, stream);
+      return scatter_features<1>(s, dfeatures);
     case 2:
-      return scatter_features<2>(grid, target, points, dfeatures, plan, stream);
+      return scatter_features<2>(s, dfeatures);
     case 4:
-      return scatter_features<4>(grid, target, points, dfeatures, plan, stream);
+      return scatter_features<4>(s, dfeatures);
     case 8:
-      return scatter_features<8>(grid, target, points, dfeatures, plan, stream);
+      return scatter_features<8>(s, dfeatures);
     case 16:
-      return scatter_features<16>(grid, target, points, dfeatures, plan, stream);
+      return scatter_features<16>(s, dfeatures);
     default:
-      return scatter_any(grid, target, points, dfeatures, stream);
+      return scatter_any(s, dfeatures);
   }
 }
 
@@ -283,18 +296,24 @@ ScatterPlan plan_scatter(const GridInfo& grid, std::int64_t rows, int major,
 }
 
 void scatter(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
-             const FeatureRows& dfeatures, const ScatterPlan& plan, cudaStream_t stream) {
-  if (points.rows == 0 || grid.count == 0) return;
+             const FeatureRows& dfeatures, const ScatterPlan& plan, Levels levels,
+             cudaStream_t stream) {
+  if (points.rows == 0 || levels.first >= levels.end) return;
+  const Scatter call{grid, target, plan, points, levels, stream};
   if (!dfeatures.chunked) {
     const auto* data = static_cast<const float*>(dfeatures.data);
-    scatter_rows(grid, target, points, RowsAt<const float, false>{data, dfeatures.stride}, plan,
-                 stream);
+    scatter_rows(call, RowsAt<const float, false>{data, dfeatures.stride});
     return;
   }
   visit_element(dfeatures.element, [&]<class E>(E) {
     const auto* data = static_cast<const E*>(dfeatures.data);
-    scatter_rows(grid, target, points, RowsAt<const E, true>{data, dfeatures.stride}, plan, stream);
+    scatter_rows(call, RowsAt<const E, true>{data, dfeatures.stride});
   });
+}
+
+void scatter(const GridInfo& grid, const ScatterTarget& target, ConstRows points,
+             const FeatureRows& dfeatures, const ScatterPlan& plan, cudaStream_t stream) {
+  scatter(grid, target, points, dfeatures, plan, {0, grid.count}, stream);
 }
 
 }  // namespace kanbench::cuda

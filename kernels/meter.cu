@@ -113,7 +113,9 @@ struct CudaMeter::State {
   Ranges ranges;
   cudaStream_t stream;
   bool crops_plane, crops_space;
-  std::int64_t slots, taken = 0, centres = 0;
+  /// What is measured, what is looked at for it, the next slice, and the next centre along z.
+  Range wanted, seen;
+  std::int64_t slots, taken = 0, centre = 0, centres_end = 0;
   DeviceArray<std::byte> voxels;
   DeviceArray<float> original, reconstruction;
   DeviceArray<double> partials, totals;
@@ -122,13 +124,18 @@ struct CudaMeter::State {
   SsimSlices slices(bool cropped) const {
     return {original.data(), reconstruction.data(), {shape.x, cropped}, {shape.y, cropped}};
   }
+  /// One past the last slice that the window at the next centre needs.
+  std::int64_t needed() const { return std::min(centre + kSsimRadius + 1, shape.z); }
   void take(const float* values);
   void measure(const SsimSlices& slices, Total total);
-  void measure_space(std::int64_t centre);
+  void measure_space();
 };
 
-CudaMeter::CudaMeter(const Volume& volume, double low, double high, cudaStream_t stream) {
+CudaMeter::CudaMeter(const Volume& volume, double low, double high, Range slices,
+                     cudaStream_t stream) {
   const Shape& s = volume.shape;
+  check(slices.begin >= 0 && slices.begin <= slices.end && slices.end <= s.z,
+        "slices to measure that the volume has not");
   state_ = std::make_unique<State>();
   state_->volume = &volume;
   state_->shape = s;
@@ -137,6 +144,13 @@ CudaMeter::CudaMeter(const Volume& volume, double low, double high, cudaStream_t
   state_->stream = stream;
   state_->crops_plane = std::min(s.x, s.y) >= kSsimTaps;
   state_->crops_space = state_->crops_plane && s.z >= kSsimTaps;
+  state_->wanted = slices;
+  state_->seen = with_halo(slices, s);
+  state_->taken = state_->seen.begin;
+  // Cropped, the outermost voxels are centres of no window.
+  const std::int64_t border = state_->crops_space ? kSsimRadius : 0;
+  state_->centre = std::max(slices.begin, border);
+  state_->centres_end = std::min(slices.end, s.z - border);
   state_->slots = std::min<std::int64_t>(s.z, kSsimTaps);
   const std::int64_t slice = state_->slice();
   state_->voxels.reserve(slice * static_cast<std::int64_t>(size_of(volume.dtype)));
@@ -162,8 +176,9 @@ void CudaMeter::State::take(const float* values) {
            static_cast<const Voxel*>(static_cast<const void*>(voxels.data())), values, count,
            ranges, original.data() + slot, reconstruction.data() + slot, partials.data());
   });
-  launch(add_errors_kernel, grid_of(1, stream), static_cast<const double*>(partials.data()), blocks,
-         totals.data());
+  if (taken >= wanted.begin && taken < wanted.end)
+    launch(add_errors_kernel, grid_of(1, stream), static_cast<const double*>(partials.data()),
+           blocks, totals.data());
   ++taken;
 }
 
@@ -173,50 +188,42 @@ void CudaMeter::State::measure(const SsimSlices& slices, Total total) {
          similarity_blocks(slices), totals.data() + total);
 }
 
-void CudaMeter::State::measure_space(std::int64_t centre) {
+void CudaMeter::State::measure_space() {
   SsimSlices window = slices(crops_space);
   window.taps = kSsimTaps;
+  // Cropped, the first output is the centre `kSsimRadius`.
+  const std::int64_t output = crops_space ? centre - kSsimRadius : centre;
   for (int tap = 0; tap < kSsimTaps; ++tap)
-    window.slots[tap] = static_cast<int>(source({shape.z, crops_space}, centre + tap) % slots);
+    window.slots[tap] = static_cast<int>(source({shape.z, crops_space}, output + tap) % slots);
   measure(window, kSpace);
-  centres = centre + 1;
+  ++centre;
 }
 
 void CudaMeter::add(std::int64_t count, const float* values) {
   State& s = *state_;
-  check(s.taken + count <= s.shape.z, "more slices were measured than the volume has");
+  check(s.taken + count <= s.seen.end, "more slices were measured than were to be");
   for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t z = s.taken;
     s.take(values + i * s.slice());
-    SsimSlices plane = s.slices(s.crops_plane);
-    plane.slots[0] = static_cast<int>((s.taken - 1) % s.slots);
-    s.measure(plane, kPlane);
-    // The newest slice completes the window of one output along z; the mirrored form leaves the
-    // last five, and all where there are fewer than six slices, to result().
-    const std::int64_t centre = s.taken - (s.crops_space ? kSsimTaps : kSsimRadius + 1);
-    if (centre >= 0) s.measure_space(centre);
+    if (z >= s.wanted.begin && z < s.wanted.end) {
+      SsimSlices plane = s.slices(s.crops_plane);
+      plane.slots[0] = static_cast<int>(z % s.slots);
+      s.measure(plane, kPlane);
+    }
+    // The last slice completes several windows where the field is mirrored behind it.
+    while (s.centre < s.centres_end && s.needed() <= s.taken) s.measure_space();
   }
 }
 
-Metrics CudaMeter::result() {
+MetricSums CudaMeter::sums() {
   State& s = *state_;
-  check(s.taken == s.shape.z, "fewer slices were measured than the volume has");
-  const SsimAxis z{s.shape.z, s.crops_space};
-  while (s.centres < z.outputs()) s.measure_space(s.centres);
+  check(s.taken == s.seen.end, "fewer slices were measured than were to be");
   double totals[kTotals];
   checked(
       cudaMemcpyAsync(totals, s.totals.data(), sizeof totals, cudaMemcpyDeviceToHost, s.stream));
   checked(cudaStreamSynchronize(s.stream));
-  const auto outputs = [](const SsimSlices& slices) {
-    return slices.x.outputs() * slices.y.outputs();
-  };
-  Metrics m;
-  m.mse = totals[kSquares] / static_cast<double>(s.shape.count());
-  m.psnr = psnr_of(m.mse);
-  m.ssim = totals[kPlane] / static_cast<double>(outputs(s.slices(s.crops_plane)) * s.shape.z);
-  m.ssim_3d = totals[kSpace] / static_cast<double>(outputs(s.slices(s.crops_space)) * z.outputs());
-  // A comparison with NaN is false, so the running maximum would pass over it.
-  m.max_error = std::isnan(m.mse) ? m.mse : totals[kLargest];
-  return m;
+  return {totals[kSquares], totals[kLargest], totals[kPlane], totals[kSpace],
+          !std::isnan(totals[kSquares])};
 }
 
 }  // namespace kanbench::cuda

@@ -13,13 +13,13 @@ namespace kanbench::cuda {
 
 class CudaMeter : public Meter {
  public:
-  /// Measures reconstructions of `volume`, which must live as long, whose values 0 and 1 stand for
-  /// `low` and `high`.
-  CudaMeter(const Volume& volume, double low, double high, cudaStream_t stream);
+  /// Measures slices `slices` of reconstructions of `volume`, which must live as long, whose values
+  /// 0 and 1 stand for `low` and `high`.
+  CudaMeter(const Volume& volume, double low, double high, Range slices, cudaStream_t stream);
   ~CudaMeter() override;
 
   void add(std::int64_t count, const float* values) override;
-  Metrics result() override;
+  MetricSums sums() override;
 
  private:
   struct State;

@@ -216,10 +216,10 @@ void CudaBackend::decode_pieces(const Model& model, const Lattice& lattice, cons
     float* to = out.values ? out.values + first : values.data();
     predict(model, ConstRows{points.data(), rows, 3, rows}, Rows{to, rows, 1, rows});
     if (out.voxels)
-      quantise(to, rows, out.dtype, out.low, out.high,
-               static_cast<std::byte*>(out.voxels) +
-                   static_cast<std::size_t>(first) * size_of(out.dtype),
-               stream_);
+      cuda::quantise(to, rows, out.dtype, out.low, out.high,
+                     static_cast<std::byte*>(out.voxels) +
+                         static_cast<std::size_t>(first) * size_of(out.dtype),
+                     stream_);
   }
   checked(cudaStreamSynchronize(stream_));
 }

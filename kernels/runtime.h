@@ -80,6 +80,8 @@ class Event {
   ~Event() { cudaEventDestroy(event_); }
 
   void record(cudaStream_t stream) { checked(cudaEventRecord(event_, stream)); }
+  /// Waits until it has passed; at once where it was never recorded.
+  void wait() const { checked(cudaEventSynchronize(event_)); }
   /// Waits until both have passed.
   double seconds_since(const Event& begin) const {
     checked(cudaEventSynchronize(event_));

@@ -52,6 +52,9 @@ DrawArguments make_draw(const VolumeView& volume, const Box& box, const Stream& 
     const double voxels = static_cast<double>(size[d]);
     a.scale[d] = static_cast<float>(static_cast<double>(box.high[d] - box.low[d]) / voxels);
     a.offset[d] = static_cast<float>(static_cast<double>(box.low[d]) / voxels);
+    a.texel_scale[d] = static_cast<float>(voxels / static_cast<double>(part[d]));
+    a.texel_offset[d] =
+        static_cast<float>(-static_cast<double>(a.origin[d]) / static_cast<double>(part[d]));
   }
   a.low = volume.low;
   a.inverse_range = 1 / (volume.high - volume.low);
@@ -106,9 +109,8 @@ void draw_bricks(const DrawArguments* bricks, int count, Rows points, Rows targe
 }
 
 bool VolumeTexture::fits(const VolumeView& volume) {
-  const Shape& n = volume.shape;
-  return texture_units(volume.dtype).fits && volume.held.shape() == n &&
-         std::max({n.x, n.y, n.z}) <= kMostTexels;
+  const Shape n = volume.held.shape();
+  return texture_units(volume.dtype).fits && std::max({n.x, n.y, n.z}) <= kMostTexels;
 }
 
 // Textures of signed integers read the lowest two as one number; of unsigned ones they do not.
@@ -137,7 +139,7 @@ void copy_slices(const void* voxels, const Shape& n, std::size_t bytes, std::int
 
 template <class Word>
 void copy_shifted(const VolumeView& volume, cudaArray_t array, cudaStream_t stream) {
-  const Shape& n = volume.shape;
+  const Shape n = volume.held.shape();
   const std::int64_t slice = n.x * n.y, bytes = static_cast<std::int64_t>(sizeof(Word));
   const std::int64_t most = std::clamp<std::int64_t>(kShiftBytes / (slice * bytes), 1, n.z);
   DeviceArray<Word> shifted;
@@ -156,7 +158,7 @@ void copy_shifted(const VolumeView& volume, cudaArray_t array, cudaStream_t stre
 
 VolumeTexture::VolumeTexture(const VolumeView& volume, cudaStream_t stream) {
   check(fits(volume), "a texture of a volume that cannot be one");
-  const Shape& n = volume.shape;
+  const Shape n = volume.held.shape();
   const bool real = volume.dtype == Dtype::float32;
   const int bits = 8 * static_cast<int>(size_of(volume.dtype));
   const cudaChannelFormatDesc channel = cudaCreateChannelDesc(

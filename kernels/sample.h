@@ -31,8 +31,10 @@ struct DrawArguments {
   Stream stream;
   std::int64_t first_row = 0;
   const StepState* state = nullptr;
-  /// Where it is not 0, values are the texture's times texture_scale plus texture_offset.
+  /// Where it is not 0, values are the texture's at point * texel_scale + texel_offset, times
+  /// texture_scale plus texture_offset.
   cudaTextureObject_t texture = 0;
+  float texel_scale[3] = {1, 1, 1}, texel_offset[3] = {};
   float texture_scale = 1, texture_offset = 0;
 };
 
@@ -90,7 +92,9 @@ KB_DEVICE float draw_row(const DrawArguments& a, std::int64_t row, float (&point
   for (int d = 0; d < 3; ++d)
     point[d] = __fadd_rn(a.offset[d], __fmul_rn(unit_float(words.v[d]), a.scale[d]));
   if (a.texture) {
-    const float read = tex3D<float>(a.texture, point[0], point[1], point[2]);
+    float at[3];
+    for (int d = 0; d < 3; ++d) at[d] = fmaf(point[d], a.texel_scale[d], a.texel_offset[d]);
+    const float read = tex3D<float>(a.texture, at[0], at[1], at[2]);
     return read * a.texture_scale + a.texture_offset;
   }
   return value_at(a, point);
@@ -105,10 +109,10 @@ void draw_bricks(const DrawArguments* bricks, int count, Rows points, Rows targe
                  cudaStream_t stream);
 
 /// A volume of 8- or 16-bit integers or float32 as a texture, whose interpolation weights have 8
-/// bits. Its border is the volume's: beyond the outermost voxels' centres the value is the edge's.
+/// bits. Beyond the centres of the outermost voxels that it holds the value is the edge's.
 class VolumeTexture {
  public:
-  /// Whether the view can be one: a whole volume of such a type, at most 16384 voxels an axis.
+  /// Whether the view can be one: of such a type, at most 16384 voxels an axis held.
   static bool fits(const VolumeView& volume);
 
   /// Copies the view's voxels, which are in the device's memory.

@@ -1,5 +1,5 @@
-// A step on the device: gradient, scatter, update; many of them as one recorded graph; and the
-// choice, by measuring, between one kernel for draw, encode, decoder and scatter, and one for each.
+// Steps on the device: update; many of them as one recorded graph; and the choice, by measuring,
+// between one kernel for draw, encode, decoder and scatter, and one for each.
 
 #include <algorithm>
 #include <cmath>
@@ -12,118 +12,11 @@
 #include "kernels/update.h"
 
 namespace kanbench::cuda {
-namespace {
-
-// A sample's own gradient is near one; times this it is far from both ends of half precision.
-constexpr double kHalfScale = 128;
-constexpr float kLargestScale = 16777216.0f * 1024;
-// Levels of up to so many bytes are summed within a block.
-constexpr std::int64_t kSharedLevel = 48 << 10;
-
-// Kernels only read what is not drawn.
-DeviceBatch given_batch(ConstRows points, ConstRows targets, const Objective& objective) {
-  return {{const_cast<float*>(points.data), points.rows, 3, points.stride},
-          {const_cast<float*>(targets.data), targets.rows, 1, targets.stride},
-          objective,
-          {}};
-}
-
-}  // namespace
 
 void RecordedStep::clear() {
   if (graph) cudaGraphExecDestroy(graph);
   graph = nullptr;
   key.clear();
-}
-
-// Half precision needs a factor that brings gradients of `scale` a row into its range.
-void CudaBackend::start_scaling(DeviceModel& d, double scale) {
-  if (!d.plan || d.plan->precision != Precision::fp16) return;
-  // It finds its way from a factor that is near.
-  if (d.scaled_for > 0 && std::abs(std::log2(scale / d.scaled_for)) <= 4) return;
-  d.scaled_for = scale;
-  const double wanted = std::exp2(std::ceil(std::log2(kHalfScale / std::abs(scale))));
-  const float value = static_cast<float>(std::clamp<double>(wanted, 1.0, kLargestScale));
-  StepState* state = d.state.data();
-  upload(&state->loss_scale, &value, sizeof value);
-}
-
-float CudaBackend::largest_scale(const DeviceModel& d) const {
-  return d.plan && d.plan->precision == Precision::fp16 ? kLargestScale : 0;
-}
-
-void CudaBackend::enqueue_decoder(Model& model, DeviceModel& d, const DeviceBatch& batch,
-                                  const FeatureRows& features) {
-  const std::int64_t rows = batch.points.rows;
-  const FusedPlan& plan = *d.plan;
-  FusedArguments a = fused_arguments(model, d);
-  a.rows = rows;
-  a.scale = static_cast<float>(batch.objective.scale);
-  a.loss = static_cast<int>(batch.objective.loss.index());
-  a.state = d.state.data();
-  const bool whole = features.data == nullptr;
-  const FusedMode mode = whole ? FusedMode::train_whole : FusedMode::train;
-  const FusedShape& shape = whole ? d.whole : d.train;
-  const int blocks = most_blocks(plan, shape, mode);
-  a.partials = d.partials.reserve(blocks * plan.partials(shape.warps));
-  a.sums = d.sums.reserve(2 * std::int64_t{blocks});
-  if (whole) {
-    a.draw = *batch.draw;
-    a.gradient = model.gradient().data();
-  } else {
-    a.targets = batch.targets.data;
-    a.features = features.data;
-    a.dfeatures = d.dfeatures.reserve(round_up(kanbench::width(model.spec().encoder), 16) * rows *
-                                      plan.element_bytes());
-    a.stride = features.stride;
-  }
-  const int used = launch_fused(plan, shape, mode, a, blocks, stream_);
-  reduce_fused(plan, shape, used, a.partials, model.gradient().data(), a.state, stream_);
-  reduce_sums(used, a.sums, a.state, stream_);
-}
-
-void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatch& batch,
-                                  const FeatureRows& features) {
-  if (d.grid.count == 0) return;
-  FeatureRows dfeatures = features;
-  dfeatures.data = d.dfeatures.data();
-  ScatterTarget target;
-  target.gradient = model.gradient().data();
-  target.size = model.layout().decoder_begin;
-  target.state = d.state.data();
-  if (settings_.deterministic) {
-    if (d.fixed.size() == 0) {
-      d.fixed.reserve(target.size + 1);
-      checked(cudaMemsetAsync(d.fixed.data(), 0, d.fixed.bytes(), stream_));
-    }
-    target.fixed = {d.fixed.data(), reinterpret_cast<std::uint32_t*>(d.fixed.data() + target.size)};
-  }
-  const ConstRows points{batch.points.data, batch.points.rows, 3, batch.points.stride};
-  scatter(d.grid, target, points, dfeatures,
-          plan_scatter(d.grid, points.rows, properties_.major, kSharedLevel,
-                       properties_.multiProcessorCount),
-          stream_);
-}
-
-// Leaves the gradient in the model, sums and flags in the state.
-void CudaBackend::enqueue_gradient(Model& model, DeviceModel& d, const DeviceBatch& batch) {
-  if (batch.draw && d.fuses.value_or(false)) return enqueue_decoder(model, d, batch, {});
-  if (batch.draw) draw(*batch.draw, batch.points, batch.targets, stream_);
-  const ConstRows points{batch.points.data, batch.points.rows, 3, batch.points.stride};
-  const FeatureRows features = encode_batch(model, d, points);
-  if (d.plan) {
-    enqueue_decoder(model, d, batch, features);
-  } else {
-    const int width = kanbench::width(model.spec().encoder);
-    const std::int64_t rows = points.rows;
-    auto* dfeatures = reinterpret_cast<float*>(d.dfeatures.reserve(width * rows * 4));
-    const ConstRows read{static_cast<const float*>(features.data), rows, width, features.stride};
-    const ConstRows targets{batch.targets.data, rows, 1, batch.targets.stride};
-    d.general->train(model.parameters().data(), model.gradient().data(), read, targets,
-                     batch.objective, {dfeatures, rows, width, rows}, d.sums.reserve(2), stream_);
-    reduce_sums(1, d.sums.data(), d.state.data(), stream_);
-  }
-  enqueue_scatter(model, d, batch, features);
 }
 
 // `adam` is that of the step under way but for what does not change from step to step.
@@ -133,7 +26,7 @@ void CudaBackend::enqueue_update(Model& model, DeviceModel& d, const Adam& adam)
   a.gradient = model.gradient().data();
   a.first_moment = model.first_moment().data();
   a.second_moment = model.second_moment().data();
-  a.size = model.layout().size;
+  a.share = model.share();
   a.decoder_begin = model.layout().decoder_begin;
   a.skip_untouched = adam.skip_untouched;
   a.state = d.state.data();
@@ -143,6 +36,13 @@ void CudaBackend::enqueue_update(Model& model, DeviceModel& d, const Adam& adam)
     a.copy_type = d.plan->precision;
   }
   cuda::update(a, stream_);
+  const auto zero = [&](std::int64_t begin, std::int64_t end) {
+    if (begin < end)
+      checked(cudaMemsetAsync(a.gradient + begin, 0,
+                              static_cast<std::size_t>(end - begin) * sizeof(float), stream_));
+  };
+  zero(0, a.share.begin);
+  zero(a.share.end, model.layout().size);
   if (d.plan) pack_fused(*d.plan, a.parameters, d.weights.data(), d.vectors.data(), stream_);
 }
 
@@ -177,29 +77,6 @@ std::vector<BatchSums> CudaBackend::collect(DeviceModel& d, std::size_t steps) {
   return all;
 }
 
-BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows targets,
-                                const Objective& objective) {
-  check(model.training(), "gradient() of a model without room for it");
-  if (points.rows == 0) return {};
-  DeviceModel& d = prepare(model);
-  refresh(model, d);
-  start_scaling(d, objective.scale);
-  const DeviceBatch batch = given_batch(points, targets, objective);
-  if (largest_scale(d) > 0)
-    copy(d.before.reserve(model.gradient().size()), model.gradient().data(),
-         model.gradient().bytes());
-  for (;;) {
-    begin_steps(d.state.data(), stream_);
-    enqueue_gradient(model, d, batch);
-    end_step(largest_scale(d), d.state.data(), stream_);
-    StepOutcome outcome;
-    download(&outcome, d.state.data()->outcomes, sizeof outcome);
-    if (!outcome.skipped || outcome.broken || largest_scale(d) == 0)
-      return {outcome.loss, outcome.squared_error, !outcome.broken};
-    copy(model.gradient().data(), d.before.data(), d.before.bytes());
-  }
-}
-
 bool CudaBackend::update(Model& model, const Adam& adam, std::int64_t step) {
   DeviceModel& d = prepare(model);
   const TrainingStep numbers{{}, adam, step};
@@ -214,7 +91,7 @@ bool CudaBackend::update(Model& model, const Adam& adam, std::int64_t step) {
 BatchSums CudaBackend::step(Model& model, ConstRows points, ConstRows targets,
                             const Objective& objective, const Adam& adam, std::int64_t step) {
   check(model.training(), "step() of a model without room for it");
-  if (points.rows == 0) return {};
+  if (points.rows == 0) return Backend::step(model, points, targets, objective, adam, step);
   DeviceModel& d = prepare(model);
   refresh(model, d);
   start_scaling(d, objective.scale);

@@ -27,8 +27,9 @@ KB_DEVICE void store_copy(void* copy, Precision type, std::int64_t i, const floa
 KB_DEVICE bool finite(const float4& v) { return v.x * 0 + v.y * 0 + v.z * 0 + v.w * 0 == 0; }
 
 KB_KERNEL(kThreads) update_kernel(UpdateArguments a) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (4 * i >= a.size) return;
+  const std::int64_t of_share = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const std::int64_t i = a.share.begin / 4 + of_share;
+  if (4 * i >= a.share.end) return;
   auto* const gradient = reinterpret_cast<float4*>(a.gradient) + i;
   const float4 g = *gradient;
   const bool encoder = 4 * i < a.decoder_begin, skip = encoder && a.skip_untouched;
@@ -40,8 +41,8 @@ KB_KERNEL(kThreads) update_kernel(UpdateArguments a) {
   if (a.not_finite && !finite(g)) or_u32(a.not_finite, 1);
   const StepNumbers* const step = a.state ? a.state->steps + a.state->index : nullptr;
   const AdamStep s = encoder ? step ? step->encoder : a.encoder : step ? step->decoder : a.decoder;
-  auto* const first = reinterpret_cast<float4*>(a.first_moment) + i;
-  auto* const second = reinterpret_cast<float4*>(a.second_moment) + i;
+  auto* const first = reinterpret_cast<float4*>(a.first_moment) + of_share;
+  auto* const second = reinterpret_cast<float4*>(a.second_moment) + of_share;
   auto* const parameters = reinterpret_cast<float4*>(a.parameters) + i;
   float4 w = *parameters, m = *first, v = *second;
   if (!skip || g.x != 0) update_one(s, g.x, w.x, m.x, v.x);
@@ -76,7 +77,8 @@ Grid shape_fours(std::int64_t count, cudaStream_t stream) {
 }  // namespace
 
 void update(const UpdateArguments& arguments, cudaStream_t stream) {
-  if (arguments.size > 0) launch(update_kernel, shape_fours(arguments.size, stream), arguments);
+  const std::int64_t count = arguments.share.end - arguments.share.begin;
+  if (count > 0) launch(update_kernel, shape_fours(count, stream), arguments);
 }
 
 void copy_table(const float* parameters, std::int64_t count, Precision type, void* copy,

@@ -7,19 +7,22 @@
 
 #include "kanbench/math/optimizer.h"
 #include "kanbench/precision.h"
+#include "kanbench/range.h"
 #include "kernels/runtime.h"
 #include "kernels/step.h"
 
 namespace kanbench::cuda {
 
-/// A block of `size` parameters of which the first `decoder_begin` are the encoder's; both are
-/// multiples of 16.
+/// A block of parameters of which the first `decoder_begin` are the encoder's, and of which those
+/// of `share` are updated; all three numbers are multiples of 16. Moment i is that of parameter
+/// share.begin + i.
 struct UpdateArguments {
   float* parameters = nullptr;
   float* gradient = nullptr;
   float* first_moment = nullptr;
   float* second_moment = nullptr;
-  std::int64_t size = 0, decoder_begin = 0;
+  Range share;
+  std::int64_t decoder_begin = 0;
   AdamStep encoder{}, decoder{};
   /// Leaves an encoder parameter whose gradient is exactly zero alone.
   bool skip_untouched = true;
@@ -33,7 +36,7 @@ struct UpdateArguments {
   unsigned* not_finite = nullptr;
 };
 
-/// One step of Adam on the whole block; zeroes the gradient.
+/// One step of Adam on the share; zeroes the share's gradient.
 void update(const UpdateArguments& arguments, cudaStream_t stream);
 
 /// Writes `count` (a multiple of 4) parameters to `copy` in `type`, fp16 or bf16.

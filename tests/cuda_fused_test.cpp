@@ -22,7 +22,7 @@ TEST(CudaBricks, AVolumeNeedNotFitTheDevice) {
   training.epochs = 1;
   training.batch_size = 4096;
   training.lrate = 3e-2;
-  const auto alone = open_communicator("single");
+  const auto alone = open_single();
   double psnr[3];
   for (int i = 0; i < 3; ++i) {
     emulator::set_lazy(i == 2);
@@ -34,7 +34,8 @@ TEST(CudaBricks, AVolumeNeedNotFitTheDevice) {
     model.upload(draw_parameters(spec, {1e-4, 0.01, std::sqrt(6.0)}, 7));
     model.train();
     const History history =
-        i == 0 ? train(model, device->place(volume), whole(volume.shape), training, *alone)
+        i == 0 ? train(model, device->place(volume, whole(volume.shape)), whole(volume.shape),
+                       training, *alone)
                : train_in_bricks(model, volume, whole(volume.shape), training, *alone);
     psnr[i] = history.epochs.back().psnr;
   }

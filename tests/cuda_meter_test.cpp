@@ -81,10 +81,10 @@ Metrics on_device(const Volume& volume, const std::vector<float>& values, double
                   std::int64_t group) {
   const std::int64_t slice = volume.shape.x * volume.shape.y;
   const DeviceArray<float> at = upload(values);
-  CudaMeter meter(volume, low, high, nullptr);
+  CudaMeter meter(volume, low, high, {0, volume.shape.z}, nullptr);
   for (std::int64_t z = 0; z < volume.shape.z; z += group)
     meter.add(std::min(group, volume.shape.z - z), at.data() + z * slice);
-  return meter.result();
+  return metrics_of(meter.sums(), volume.shape);
 }
 
 void expect_same(const Metrics& got, const Metrics& want, const std::string& where) {
@@ -152,9 +152,9 @@ TEST(CudaMeter, GivesTheSameBitsUnderAnySchedule) {
 TEST(CudaMeter, RefusesTooFewAndTooManySlices) {
   const Volume volume = field({3, 3, 3}, Dtype::uint8);
   const DeviceArray<float> values = upload(reconstruction(volume));
-  CudaMeter meter(volume, volume.low, volume.high, nullptr);
+  CudaMeter meter(volume, volume.low, volume.high, {0, volume.shape.z}, nullptr);
   meter.add(2, values.data());
-  EXPECT_THROW(meter.result(), std::logic_error);
+  EXPECT_THROW(meter.sums(), std::logic_error);
   EXPECT_THROW(meter.add(2, values.data()), std::logic_error);
 }
 

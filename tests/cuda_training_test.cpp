@@ -261,11 +261,11 @@ TEST_P(CudaTraining, ReachesWhatTheCpuReaches) {
   const auto reach = [&](Backend& backend, Precision precision) {
     Model model(backend, spec, precision);
     model.upload(draw_parameters(spec, {1e-4, 0.01, std::sqrt(6.0)}, 7));
-    const auto alone = open_communicator("single");
-    const History history =
-        train(model, backend.place(volume), whole(volume.shape), training, *alone);
+    const auto alone = open_single();
+    const History history = train(model, backend.place(volume, whole(volume.shape)),
+                                  whole(volume.shape), training, *alone);
     EXPECT_TRUE(history.recoveries.empty());
-    return evaluate(model, volume.low, volume.high, volume).metrics;
+    return evaluate(ModelField(model), volume.low, volume.high, volume).metrics;
   };
   const auto cpu = open_cpu();
   const Metrics wanted = reach(*cpu, Precision::fp32);

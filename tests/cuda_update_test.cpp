@@ -52,7 +52,7 @@ struct Placed {
     a.gradient = gradient.data();
     a.first_moment = first.data();
     a.second_moment = second.data();
-    a.size = kSize;
+    a.share = {0, kSize};
     a.decoder_begin = kDecoder;
     a.encoder = adam_step({}, 1e-2, 3);
     a.decoder = adam_step({}, 5e-3, 3);
