@@ -56,12 +56,12 @@ struct Outcome {
 Outcome train_run(const Run& run, const Volume& volume, Training training,
                   const std::string& instruction_set = "") {
   const auto backend = open_cpu(instruction_set);
-  const auto alone = open_communicator("single");
+  const auto alone = open_single();
   const ModelSpec spec = make_spec(run);
   Model model(*backend, spec);
   model.upload(draw_parameters(spec, make_initialisation(run), training.seed));
   Outcome outcome;
-  outcome.history = train(model, backend->place(volume), whole(volume.shape), training, *alone);
+  outcome.history = train(model, backend->place(volume, whole(volume.shape)), whole(volume.shape), training, *alone);
   outcome.parameters = model.download();
   std::vector<float> decoded(volume.shape.count()), original(volume.shape.count());
   backend->decode(model, {volume.shape, whole(volume.shape)}, {decoded.data()});
@@ -281,7 +281,7 @@ History train_faulty(int first_fault, int faults, bool* finite, int* told) {
   model.upload(draw_parameters(spec, make_initialisation(run), 1));
   Progress progress;
   progress.recovery = [&](const Recovery&) { ++*told; };
-  const auto alone = open_communicator();
+  const auto alone = open_single();
   const History history = train(model, volume.view(), whole(volume.shape),
                                 make_training(run, 256, 1), *alone, progress);
   *finite = true;
@@ -321,7 +321,7 @@ TEST(Trainer, KeepsCopiesWithinALongEpoch) {
   run.epochs = 1;
   run.log2_hashmap_size = 6;
   Faulty backend;
-  const auto alone = open_communicator();
+  const auto alone = open_single();
   Model model(backend, make_spec(run));
   train(model, volume.view(), whole(volume.shape), make_training(run, 16, 1), *alone);
   const std::int64_t taken = volume.shape.count() / model.layout().size;
@@ -350,10 +350,9 @@ TEST(BatchSize, LeavesAtLeast256StepsWhereItCan) {
 }
 
 TEST(Steps, CoverTheVolume) {
-  EXPECT_EQ(steps_per_epoch(1000, 100, 1), 10);
-  EXPECT_EQ(steps_per_epoch(1001, 100, 1), 11);
-  EXPECT_EQ(steps_per_epoch(1001, 100, 4), 3);
-  EXPECT_EQ(steps_per_epoch(std::int64_t{1} << 40, 1, 1), std::int64_t{1} << 40);
+  EXPECT_EQ(steps_per_epoch(1000, 100), 10);
+  EXPECT_EQ(steps_per_epoch(1001, 100), 11);
+  EXPECT_EQ(steps_per_epoch(std::int64_t{1} << 40, 1), std::int64_t{1} << 40);
 }
 
 TEST(Parallel, RunsEachTaskOnceAndPassesOnExceptions) {
