@@ -105,7 +105,7 @@ void write_slices_of(const SynthField& field, const Shape& shape, RawWriter& wri
         out[x] = to_voxel<T>(std::min(std::max(value, 0.0), 1.0));
       }
     });
-    writer.write(slice.data(), slice.size() * sizeof(T));
+    writer.write(z * shape.x * shape.y, shape.x * shape.y, slice.data());
   }
 }
 
@@ -126,7 +126,9 @@ std::filesystem::path write_synth(const std::string& name, const std::filesystem
   if (!(field.high > field.low)) field.high = field.low + 1;
   const auto spacing = [&](std::int64_t n) { return field.extent / static_cast<double>(n); };
   const std::filesystem::path path = directory / raw_file_name({name, shape, dtype});
-  RawWriter writer(path, shape, dtype, {spacing(shape.x), spacing(shape.y), spacing(shape.z)});
+  const std::unique_ptr<Communicator> alone = open_single();
+  RawWriter writer(*alone, path, shape, dtype,
+                   {spacing(shape.x), spacing(shape.y), spacing(shape.z)});
   visit(dtype, [&](auto zero) { write_slices_of<decltype(zero)>(field, shape, writer); });
   writer.commit();
   return path;
