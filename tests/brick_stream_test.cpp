@@ -149,6 +149,45 @@ TEST(BrickStream, IsAFunctionOfSeedRankAndPlan) {
   EXPECT_NE(once, all(1, 0, 200000));
 }
 
+// What is drawn after steps that were left out is what is drawn after those steps.
+TEST(BrickStream, SkipsSteps) {
+  const Volume volume = noise<std::uint8_t>({64, 60, 56}, Dtype::uint8);
+  const BrickPlan plan = plan_bricks(volume, whole(volume.shape), 130000);
+  // Turns of several steps, and of one.
+  for (const std::int64_t rows : {std::int64_t{500}, std::int64_t{30000}})
+    for (const auto& skips :
+         std::vector<std::vector<std::uint64_t>>{{0, 1}, {1, 1}, {7, 30, 2}, {100}, {400, 1}}) {
+      const auto backend = open_cpu();
+      BrickStream steady(*backend, volume, plan, {1, 0, rows}),
+          skipping(*backend, volume, plan, {1, 0, rows});
+      std::uint64_t step = 0;
+      for (const std::uint64_t skip : skips) {
+        skipping.skip(static_cast<std::int64_t>(skip));
+        for (std::uint64_t i = 0; i < skip; ++i) draw(steady, 16, step++);
+        for (int i = 0; i < 12; ++i, ++step) {
+          const Drawn want = draw(steady, 300, step), got = draw(skipping, 300, step);
+          ASSERT_EQ(want.points, got.points) << step << " with " << rows << " rows";
+          ASSERT_EQ(want.targets, got.targets) << step << " with " << rows << " rows";
+        }
+      }
+    }
+}
+
+// As ranks draw them: rows that differ by one from step to step, or none.
+TEST(BrickStream, DrawsAsManyRowsAsItIsAskedFor) {
+  const Volume volume = noise<std::uint8_t>({64, 60, 56}, Dtype::uint8);
+  const BrickPlan plan = plan_bricks(volume, whole(volume.shape), 130000);
+  const auto backend = open_cpu();
+  BrickStream a(*backend, volume, plan, {1, 0, 500}), b(*backend, volume, plan, {1, 0, 500});
+  for (std::uint64_t step = 0; step < 100; ++step) {
+    const std::int64_t rows = step % 9 == 4 ? 0 : step % 9 == 5 ? 1 : 500 + std::int64_t(step % 2);
+    const Drawn drawn = draw(a, rows, step);
+    EXPECT_EQ(drawn.points, draw(b, rows, step).points);
+    for (const float x : drawn.points) ASSERT_TRUE(x >= 0 && x <= 1) << x;
+    for (const float x : drawn.targets) ASSERT_TRUE(x >= 0 && x <= 1) << x;
+  }
+}
+
 // A backend that checks the order of staging, and spoils what may not be looked at yet.
 class Asynchronous : public test::Wrapped {
  public:
@@ -175,6 +214,9 @@ TEST(BrickStream, WaitsForWhatIsStaged) {
   Asynchronous late;
   BrickStream a(late, volume, plan, {1, 0, 500}), b(*late.inner, volume, plan, {1, 0, 500});
   for (std::uint64_t step = 0; step < 200; ++step)
+    ASSERT_EQ(draw(a, 500, step).targets, draw(b, 500, step).targets) << step;
+  for (BrickStream* stream : {&a, &b}) stream->skip(55);
+  for (std::uint64_t step = 255; step < 300; ++step)
     ASSERT_EQ(draw(a, 500, step).targets, draw(b, 500, step).targets) << step;
 }
 

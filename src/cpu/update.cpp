@@ -165,7 +165,8 @@ BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets
 }
 
 void CpuBackend::gradient_changed(Model& model) {
-  for (LevelTouch& touch : cache_of(model).touched) touch.listed = false;
+  for (int l = 0; l < static_cast<int>(model.layout().levels.size()); ++l)
+    touch_of(model, l).listed = false;
 }
 
 bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
