@@ -89,11 +89,11 @@ class Timer {
   }
 
   Timing run() {
-    if (!backend_.holds(volume_, 0))
+    if (!backend_.holds(volume_, whole(volume_.shape), 0))
       throw Error(volume_.name + ": its " + bytes(static_cast<double>(volume_.bytes())) +
                   " do not fit the memory of " + backend_.name() +
                   " beside the model: time a smaller volume");
-    view_ = backend_.place(volume_);
+    view_ = backend_.place(volume_, whole(volume_.shape));
     const double count = static_cast<double>(rows_);
     Timing timing{run_, rows_, name(model_.precision()), "", 0, 0, 0, {}};
     timing.training = count * backend_.steps_per_call() *
