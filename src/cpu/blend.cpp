@@ -1,6 +1,7 @@
 // Values that were decoded: added up with weights, and made voxels.
 
 #include <algorithm>
+#include <bit>
 
 #include "cpu/backend.h"
 #include "kanbench/parallel.h"
@@ -9,6 +10,25 @@ namespace kanbench::cpu {
 namespace {
 
 constexpr std::int64_t kChunkValues = 1 << 16;
+
+// Within [0, 1]; NaN stays one. Floats that are not negative are ordered as their bits are, and
+// integers are compared many at a time, which floats that may trap are not.
+float hold(float value) {
+  constexpr std::int32_t kOne = 0x3f800000, kInfinity = 0x7f800000;
+  const auto bits = std::bit_cast<std::int32_t>(value);
+  const std::int32_t above = bits < 0 ? 0 : bits, held = above > kOne ? kOne : above;
+  return std::bit_cast<float>((bits & 0x7fffffff) > kInfinity ? bits : held);
+}
+
+void add_row(const float* values, const float* weights, std::int64_t count, float weight, float low,
+             float range, float* __restrict out) {
+  if (!values) {
+    for (std::int64_t x = 0; x < count; ++x) out[x] += low * (weights[x] * weight);
+    return;
+  }
+  for (std::int64_t x = 0; x < count; ++x)
+    out[x] += (low + range * hold(values[x])) * (weights[x] * weight);
+}
 
 }  // namespace
 
@@ -27,8 +47,7 @@ void CpuBackend::blend(const float* values, const Weights& weights, float low, f
       const std::int64_t at =
           ((part.low[2] - whole.low[2] + z) * all.y + part.low[1] - whole.low[1] + y) * all.x +
           part.low[0] - whole.low[0];
-      kernels_.blend(
-          {values ? values + row * n.x : nullptr, wx, n.x, wy[y] * wz[z], low, range, out + at});
+      add_row(values ? values + row * n.x : nullptr, wx, n.x, wy[y] * wz[z], low, range, out + at);
     }
   });
 }

@@ -107,14 +107,6 @@ struct UpdateArguments {
   bool skip_untouched;
 };
 
-/// A row of values, or of zeros where they are null, to be added to `out` by their weights.
-struct BlendArguments {
-  const float *values, *weights;
-  std::int64_t count;
-  float weight, low, range;
-  float* out;
-};
-
 struct Kernels {
   const char* name;
   int width;
@@ -130,8 +122,6 @@ struct Kernels {
   bool (*update)(const UpdateArguments&);
   /// The same over lines of 16 floats that were touched.
   bool (*update_lines)(const UpdateArguments&, const TouchedLines&);
-  /// out[i] += (low + range * values[i], held within [0, 1]) * weights[i] * weight.
-  void (*blend)(const BlendArguments&);
   /// Multiply-adds in registers, `rounds` times; returns the operations done, two each.
   double (*multiply_add)(std::int64_t rounds);
 };

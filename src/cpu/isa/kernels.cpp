@@ -2,7 +2,6 @@
 
 #include "cpu/kernels.h"
 
-#include "cpu/isa/blend.h"
 #include "cpu/isa/decoder.h"
 #include "cpu/isa/grid.h"
 #include "cpu/isa/update.h"
@@ -42,7 +41,7 @@ double multiply_add(std::int64_t rounds) {
 
 #define KB_TEXT(word) #word
 #define KB_NAME(word) KB_TEXT(word)
-extern const Kernels table = {KB_NAME(KB_ISA), kWidth, draw,         encode, scatter,     forward,
-                              train,           update, update_lines, blend,  multiply_add};
+extern const Kernels table = {KB_NAME(KB_ISA), kWidth, draw,   encode,       scatter,
+                              forward,         train,  update, update_lines, multiply_add};
 
 }  // namespace kanbench::cpu::KB_ISA
