@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,25 @@ TEST(Lattices, BlendsAsThePlainLoops) {
     for (std::size_t i = 0; i < got.size(); ++i)
       ASSERT_NEAR(got[i], want[i], 2e-5) << backend->name() << " " << i;
   }
+}
+
+// Whether the values that it writes over are any good is for the metrics to say.
+TEST(Lattices, BlendsNoNumberAwayThatIsNone) {
+  const Box box{{0, 0, 0}, {9, 1, 1}};
+  for (const auto& backend : all_backends())
+    for (const float bad : {std::nanf(""), -std::nanf("")}) {
+      const Buffer<float> values = place(*backend, std::vector<float>(9, bad));
+      const Buffer<float> weights = place(*backend, std::vector<float>(11, 1.0f));
+      const Buffer<float> out(*backend, 9);
+      backend->blend(values.data(), {weights.data(), box, box}, 1, 2, out.data());
+      for (const float value : download(out, *backend))
+        EXPECT_TRUE(std::isnan(value)) << backend->name();
+      const float far = std::numeric_limits<float>::infinity();
+      const Buffer<float> high = place(*backend, std::vector<float>(9, far));
+      const Buffer<float> sums(*backend, 9);
+      backend->blend(high.data(), {weights.data(), box, box}, 1, 2, sums.data());
+      EXPECT_EQ(download(sums, *backend), std::vector<float>(9, 3.0f)) << backend->name();
+    }
 }
 
 TEST(Lattices, QuantisesAsItDecodes) {

@@ -1,6 +1,7 @@
 // Two models that stand for two ranks: their gradients summed and updated are those of one model
 // trained on both batches, whatever each has noted of the lines that it touched.
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -140,6 +141,33 @@ TEST(TouchedLines, OfTwoRanksAreThoseOfOne) {
           std::vector<Range>{{0, size / 32 * 16}, {size / 32 * 16, size}}})
       for (const bool pieces : {false, true})
         for (const bool skip_untouched : {false, true}) check(spec, shares, pieces, skip_untouched);
+  }
+}
+
+// Lists name lines of the whole, and a share has moments of its own lines only.
+TEST(TouchedLines, OfAShareAloneAreItsOwn) {
+  const ModelSpec spec = sparse_model(2);
+  const auto backend = open_cpu();
+  Model whole(*backend, spec), part(*backend, spec);
+  const std::int64_t size = whole.layout().size;
+  const Range share{size / 64 * 16, size / 64 * 48};
+  whole.upload(block_of(spec, 4));
+  part.upload(block_of(spec, 4));
+  whole.train();
+  part.train(share);
+  const Adam adam = adam_at(1, true);
+  for (std::int64_t step = 1; step <= 5; ++step) {
+    const Placed placed(*backend, Batch(9, static_cast<std::uint64_t>(step)));
+    for (Model* model : {&whole, &part}) {
+      // The same parameters for both, whose gradients are then the same.
+      model->upload(block_of(spec, static_cast<std::uint64_t>(step)));
+      backend->gradient(*model, placed.point_rows(), placed.target_rows(), {loss::Mse{}, 0.1});
+      EXPECT_TRUE(backend->update(*model, adam, step));
+    }
+    const std::vector<float> all = whole.download(), own = part.download();
+    EXPECT_TRUE(
+        std::equal(own.begin() + share.begin, own.begin() + share.end, all.begin() + share.begin));
+    EXPECT_EQ(download(part.gradient(), *backend), download(whole.gradient(), *backend));
   }
 }
 
