@@ -45,7 +45,8 @@ endfunction()
 # ptxas says of registers and spills is kept beside each object, in <object>.ptxas.
 function(kanbench_add_cuda)
   file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.cu)
-  add_library(kanbench_cuda STATIC ${kernels} ${CMAKE_SOURCE_DIR}/src/absent/nccl.cpp)
+  file(GLOB nccl CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/comm/nccl*.cpp)
+  add_library(kanbench_cuda STATIC ${kernels} ${nccl})
   # Older CMake does not know that nvcc has it.
   foreach(kind STANDARD EXTENSION)
     if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)
@@ -58,9 +59,12 @@ function(kanbench_add_cuda)
     CUDA_ARCHITECTURES "${KANBENCH_CUDA_ARCHITECTURES}" POSITION_INDEPENDENT_CODE ON
     CUDA_COMPILER_LAUNCHER
       "${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_report.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
-  target_include_directories(kanbench_cuda PRIVATE include ${CMAKE_SOURCE_DIR}
-    ${KANBENCH_CUBLAS_INCLUDE})
-  target_compile_options(kanbench_cuda PRIVATE --expt-relaxed-constexpr -Xptxas=-v -lineinfo
-    -Xcompiler=-Wall,-Wextra,-Wno-psabi $<$<BOOL:${KANBENCH_WERROR}>:-Werror=all-warnings>)
+  target_include_directories(kanbench_cuda PRIVATE include src ${CMAKE_SOURCE_DIR})
+  target_include_directories(kanbench_cuda SYSTEM PRIVATE ${KANBENCH_CUBLAS_INCLUDE})
+  target_compile_options(kanbench_cuda PRIVATE
+    "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xptxas=-v;-lineinfo>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-psabi>"
+    "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-psabi>"
+    "$<$<BOOL:${KANBENCH_WERROR}>:$<IF:$<COMPILE_LANGUAGE:CUDA>,-Werror=all-warnings,-Werror>>")
   target_link_libraries(kanbench_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS})
 endfunction()

@@ -110,7 +110,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   p.unifiedAddressing = p.canMapHostMemory = p.concurrentKernels = 1;
   p.asyncEngineCount = 2;
   p.memoryBusWidth = 128;
-  p.pciBusID = device;
+  p.pciBusID = state().first_bus + device;
   *properties = p;
   return cudaSuccess;
 }
@@ -173,7 +173,7 @@ cudaError_t cudaDeviceGetPCIBusId(char* id, int bytes, int device) {
   const Call call;
   if (call.error != cudaSuccess) return call.error;
   if (const cudaError_t error = require_device(device)) return error;
-  std::snprintf(id, static_cast<std::size_t>(bytes), "0000:%02x:00.0", device);
+  std::snprintf(id, static_cast<std::size_t>(bytes), "0000:%02x:00.0", state().first_bus + device);
   return cudaSuccess;
 }
 

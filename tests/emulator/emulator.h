@@ -1,7 +1,8 @@
 #pragma once
 // What tests say to the emulated device.
 // KANBENCH_EMULATOR="memory=64M,devices=0,error=35,capability=80,schedule=7,lazy=1,fail=200:700"
-// says the same to a whole program; "driver=11040" makes its driver that old, 0 takes it away.
+// says the same to a whole program; "driver=11040" makes its driver that old, 0 takes it away, and
+// "device=1" makes its device another than that of programs without it.
 
 #include <cstddef>
 #include <cstdint>

@@ -31,6 +31,8 @@ void apply(State& s, const std::string& name, const std::string& value) {
     s.memory = bytes_of(value);
   else if (name == "devices")
     s.devices = static_cast<int>(number);
+  else if (name == "device")
+    s.first_bus = static_cast<int>(number);
   else if (name == "error")
     s.no_devices = static_cast<cudaError_t>(number);
   else if (name == "driver") {

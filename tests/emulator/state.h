@@ -17,7 +17,7 @@ struct State {
   std::uint64_t seed = 0, launches = 0;
   Random streams{0};
   bool lazy = false;
-  int devices = 1, device = 0, capability = 90;
+  int devices = 1, device = 0, first_bus = 0, capability = 90;
   cudaError_t no_devices = cudaSuccess;
   int driver = CUDART_VERSION;
   std::size_t memory = std::size_t{4} << 30, used = 0, allocations = 0;

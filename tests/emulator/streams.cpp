@@ -8,6 +8,7 @@
 #include <deque>
 #include <memory>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "graphs.h"
@@ -26,7 +27,9 @@ struct Operation {
   /// Not before `awaited` has happened for the `ticket`th time.
   std::shared_ptr<Occurrence> awaited;
   std::uint64_t ticket = 0;
-  bool ready() const { return !awaited || awaited->happened >= ticket; }
+  /// Not before other threads have done something.
+  std::function<bool()> done = nullptr;
+  bool ready() const { return (!awaited || awaited->happened >= ticket) && (!done || done()); }
 };
 
 struct Capture {
@@ -82,9 +85,19 @@ bool run_any() {
   return true;
 }
 
+// As run_any(), but waits for other threads where only they keep a stream from going on.
+bool go_on() {
+  if (run_any()) return true;
+  const bool outside = std::any_of(streams().begin(), streams().end(), [](cudaStream_t stream) {
+    return !stream->queue.empty() && stream->queue.front().done;
+  });
+  if (outside) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  return outside;
+}
+
 void finish_blocking() {
   for (cudaStream_t stream : streams())
-    while (stream->blocking && !stream->queue.empty() && run_any()) {
+    while (stream->blocking && !stream->queue.empty() && go_on()) {
     }
 }
 
@@ -108,10 +121,10 @@ cudaError_t submit(cudaStream_t stream, Operation operation) {
       return answer(cudaErrorStreamCaptureImplicit);
     }
     finish_blocking();
-    while (!operation.ready() && run_any()) {
+    while (!operation.ready() && go_on()) {
     }
     if (operation.work) operation.work();
-  } else if (state().lazy) {
+  } else if (state().lazy || !stream->queue.empty() || !operation.ready()) {
     stream->queue.push_back(std::move(operation));
   } else if (operation.work) {
     operation.work();
@@ -134,14 +147,23 @@ cudaError_t enqueue(cudaStream_t stream, std::function<void()> work) {
   if (!known(stream)) return answer(cudaErrorInvalidResourceHandle);
   return submit(stream, {std::move(work), nullptr, 0});
 }
+cudaError_t enqueue_outside(cudaStream_t stream, std::function<void()> begin,
+                            std::function<bool()> done) {
+  const Call call;
+  if (call.error != cudaSuccess) return call.error;
+  if (!known(stream)) return answer(cudaErrorInvalidResourceHandle);
+  if (is_capturing(stream)) return answer(cudaErrorStreamCaptureUnsupported);
+  submit(stream, {std::move(begin), nullptr, 0});
+  return submit(stream, {nullptr, nullptr, 0, std::move(done)});
+}
 
 void finish(cudaStream_t stream) {
   if (!stream) return finish_blocking();
-  while (!stream->queue.empty() && run_any()) {
+  while (!stream->queue.empty() && go_on()) {
   }
 }
 void finish_all() {
-  while (run_any()) {
+  while (go_on()) {
   }
 }
 void drop_all() {
@@ -260,7 +282,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     event->capture->spoiled = true;
     return answer(cudaErrorCapturedEvent);
   }
-  while (event->occurrence->happened < event->occurrence->asked && run_any()) {
+  while (event->occurrence->happened < event->occurrence->asked && go_on()) {
   }
   return cudaSuccess;
 }
