@@ -45,6 +45,8 @@ bool is_manifest(const std::filesystem::path& path);
 Manifest read_manifest(const std::filesystem::path& path);
 Manifest parse_manifest(const std::string& text, const std::string& source);
 void write_manifest(const Manifest& manifest, const std::filesystem::path& path);
+/// What write_manifest() writes.
+std::string to_json(const Manifest& manifest);
 
 /// The field of a manifest's bricks: a point goes to its brick, or, across what neighbours share,
 /// to all that hold it, blended linearly. Models are read when they are needed, from `directory`,
