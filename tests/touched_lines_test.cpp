@@ -17,7 +17,7 @@ using namespace test;
 
 // A table of which so few rows touch so little that the lines are listed.
 ModelSpec sparse_model(int features) {
-  return chain(encoder::HashGrid{3, features, 13, 20, 1.7}, {16, 1}, basis::Identity{},
+  return chain(encoder::HashGrid{3, features, 15, 28, 1.7}, {16, 1}, basis::Identity{},
                basis::Relu{}, false, false);
 }
 
@@ -158,15 +158,18 @@ TEST(TouchedLines, OfAShareAloneAreItsOwn) {
   const Adam adam = adam_at(1, true);
   for (std::int64_t step = 1; step <= 5; ++step) {
     const Placed placed(*backend, Batch(9, static_cast<std::uint64_t>(step)));
+    const std::vector<float> before = block_of(spec, static_cast<std::uint64_t>(step));
     for (Model* model : {&whole, &part}) {
       // The same parameters for both, whose gradients are then the same.
-      model->upload(block_of(spec, static_cast<std::uint64_t>(step)));
+      model->upload(before);
       backend->gradient(*model, placed.point_rows(), placed.target_rows(), {loss::Mse{}, 0.1});
       EXPECT_TRUE(backend->update(*model, adam, step));
     }
     const std::vector<float> all = whole.download(), own = part.download();
     EXPECT_TRUE(
         std::equal(own.begin() + share.begin, own.begin() + share.end, all.begin() + share.begin));
+    EXPECT_TRUE(std::equal(own.begin(), own.begin() + share.begin, before.begin()));
+    EXPECT_TRUE(std::equal(own.begin() + share.end, own.end(), before.begin() + share.end));
     EXPECT_EQ(download(part.gradient(), *backend), download(whole.gradient(), *backend));
   }
 }
