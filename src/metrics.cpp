@@ -40,14 +40,19 @@ bool crops_3d(const Shape& s) { return crops_2d(s) && s.z >= ssim::taps; }
 }  // namespace
 
 struct MetricsSum::State {
-  explicit State(Shape s)
+  State(Shape s, Range measured)
       : shape(s),
+        slices(measured),
+        held(with_halo(measured, s)),
         plane(axes_of(s, crops_2d(s))),
         space(axes_of(s, crops_3d(s))),
-        slots(std::min<std::int64_t>(s.z, ssim::taps)) {
-    const auto held = static_cast<std::size_t>(slots * s.x * s.y);
-    original.resize(held);
-    reconstruction.resize(held);
+        border(space.z.cropped ? ssim::radius : 0),
+        slots(std::min<std::int64_t>(held.size(), ssim::taps)),
+        next(held.begin),
+        next_centre(std::max(slices.begin, border)) {
+    const auto voxels = static_cast<std::size_t>(slots * s.x * s.y);
+    original.resize(voxels);
+    reconstruction.resize(voxels);
     squares.resize(static_cast<std::size_t>(s.y));
     maxima.resize(static_cast<std::size_t>(s.y));
     sums_2d.resize(static_cast<std::size_t>(plane.y.outputs()));
@@ -57,23 +62,27 @@ struct MetricsSum::State {
   float* slot(std::vector<float>& ring, std::int64_t z) {
     return ring.data() + (z % slots) * shape.x * shape.y;
   }
+  // Slices that are centres of the 3-D map and measured here end before this one.
+  std::int64_t centres_end() const { return std::min(slices.end, shape.z - border); }
   void take(const float* a, const float* b);
   void take_row(std::int64_t y, const float* a, const float* b);
   void measure(bool with_plane, std::int64_t centre);
 
   Shape shape;
+  Range slices, held;
   Axes plane, space;
-  std::int64_t slots;
+  std::int64_t border, slots;
   std::vector<float> original, reconstruction;
   std::vector<double> squares, maxima, sums_2d, sums_3d;
-  std::int64_t taken = 0, centres = 0;
-  double square_sum = 0, max_error = 0, ssim_2d = 0, ssim_3d = 0;
+  // The slice that comes next, and the next centre of the 3-D map.
+  std::int64_t next, next_centre;
+  MetricSums sums;
 };
 
 void MetricsSum::State::take_row(std::int64_t y, const float* a, const float* b) {
   const std::int64_t at = y * shape.x;
-  float* kept_a = slot(original, taken) + at;
-  float* kept_b = slot(reconstruction, taken) + at;
+  float* kept_a = slot(original, next) + at;
+  float* kept_b = slot(reconstruction, next) + at;
   double squared = 0, largest = 0;
   for (std::int64_t x = 0; x < shape.x; ++x) {
     kept_a[x] = a[at + x];
@@ -92,19 +101,21 @@ void MetricsSum::State::take(const float* a, const float* b) {
     const std::int64_t last = std::min(first + rows_per_task, shape.y);
     for (std::int64_t y = first; y < last; ++y) take_row(y, a, b);
   });
-  square_sum += ordered_sum(squares);
-  max_error = std::max(max_error, *std::max_element(maxima.begin(), maxima.end()));
-  ++taken;
+  if (next >= slices.begin && next < slices.end) {
+    sums.squared_error += ordered_sum(squares);
+    sums.max_error = std::max(sums.max_error, *std::max_element(maxima.begin(), maxima.end()));
+  }
+  ++next;
 }
 
-// The 2-D map of the slice taken last, if wanted, and the 3-D map at `centre`, an output along z;
-// -1 for none. Both in one round of tasks.
+// The 2-D map of the slice taken last, if wanted, and the 3-D map about slice `centre`; -1 for
+// none. Both in one round of tasks.
 void MetricsSum::State::measure(bool with_plane, std::int64_t centre) {
-  const float* last[2] = {slot(original, taken - 1), slot(reconstruction, taken - 1)};
+  const float* last[2] = {slot(original, next - 1), slot(reconstruction, next - 1)};
   const ssim::Window flat{{&last[0], 1}, {&last[1], 1}};
   std::vector<const float*> a(ssim::taps), b(ssim::taps);
   for (int k = 0; k < ssim::taps && centre >= 0; ++k) {
-    const std::int64_t z = space.z.source(centre, k);
+    const std::int64_t z = space.z.source(centre - border, k);
     a[static_cast<std::size_t>(k)] = slot(original, z);
     b[static_cast<std::size_t>(k)] = slot(reconstruction, z);
   }
@@ -116,13 +127,13 @@ void MetricsSum::State::measure(bool with_plane, std::int64_t centre) {
     const Axes& axes = is_plane ? plane : space;
     const std::int64_t first = (is_plane ? task : task - planes) * rows_per_task;
     const std::int64_t count = std::min(rows_per_task, axes.y.outputs() - first);
-    std::vector<double>& sums = is_plane ? sums_2d : sums_3d;
+    std::vector<double>& rows = is_plane ? sums_2d : sums_3d;
     ssim::row_sums(
         is_plane ? flat : deep, axes.x, axes.y, first,
-        std::span(sums).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
+        std::span(rows).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)));
   });
-  if (planes) ssim_2d += ordered_sum(sums_2d);
-  if (spaces) ssim_3d += ordered_sum(sums_3d);
+  if (planes) sums.ssim += ordered_sum(sums_2d);
+  if (spaces) sums.ssim_3d += ordered_sum(sums_3d);
 }
 
 double psnr_of(double mse) {
@@ -136,39 +147,58 @@ std::string ssim_variant(const Shape& shape) {
          ", mean over z slices; 3-D: 11x11x11, " + space;
 }
 
-MetricsSum::MetricsSum(Shape shape) {
+Range with_halo(Range slices, const Shape& shape) {
+  if (slices.size() <= 0) return {slices.begin, slices.begin};
+  return {std::max<std::int64_t>(slices.begin - ssim::radius, 0),
+          std::min(slices.end + ssim::radius, shape.z)};
+}
+
+Metrics metrics_of(const MetricSums& sums, const Shape& shape) {
+  const Axes plane = axes_of(shape, crops_2d(shape)), space = axes_of(shape, crops_3d(shape));
+  const std::int64_t in_planes = plane.x.outputs() * plane.y.outputs() * shape.z;
+  const std::int64_t in_space = space.x.outputs() * space.y.outputs() * space.z.outputs();
+  Metrics m;
+  m.mse = sums.squared_error / static_cast<double>(shape.count());
+  m.psnr = psnr_of(m.mse);
+  m.ssim = sums.ssim / static_cast<double>(in_planes);
+  m.ssim_3d = sums.ssim_3d / static_cast<double>(in_space);
+  m.max_error = sums.finite ? sums.max_error : std::numeric_limits<double>::quiet_NaN();
+  return m;
+}
+
+MetricsSum::MetricsSum(Shape shape, Range slices) {
   check(shape.x > 0 && shape.y > 0 && shape.z > 0, "a volume to measure has no voxels");
-  state_ = std::make_unique<State>(shape);
+  check(0 <= slices.begin && slices.begin <= slices.end && slices.end <= shape.z,
+        "slices to measure outside their volume");
+  state_ = std::make_unique<State>(shape, slices);
 }
 MetricsSum::~MetricsSum() = default;
 MetricsSum::MetricsSum(MetricsSum&&) noexcept = default;
 
 void MetricsSum::add_slice(const float* original, const float* reconstruction) {
   State& s = *state_;
-  check(s.taken < s.shape.z, "more slices were measured than the volume has");
+  check(s.next < s.held.end, "more slices were measured than the volume has");
+  const bool with_plane = s.next >= s.slices.begin && s.next < s.slices.end;
   s.take(original, reconstruction);
-  // The newest slice completes the window of one output along z; the mirrored form leaves the
-  // last five, and all where there are fewer than six slices, to result().
-  const std::int64_t ready = s.taken - (s.space.z.cropped ? ssim::taps : ssim::radius + 1);
-  const std::int64_t centre = ready >= 0 ? ready : -1;
-  if (centre >= 0) s.centres = centre + 1;
-  s.measure(true, centre);
+  // The newest slice completes the window about the sixth last; the mirrored form leaves the
+  // volume's last five centres to sums().
+  const bool ready = s.next_centre < s.centres_end() && s.next_centre + ssim::radius < s.next;
+  s.measure(with_plane, ready ? s.next_centre : -1);
+  s.next_centre += ready;
+}
+
+MetricSums MetricsSum::sums() {
+  State& s = *state_;
+  check(s.next == s.held.end, "fewer slices were measured than the volume has");
+  for (; s.next_centre < s.centres_end(); ++s.next_centre) s.measure(false, s.next_centre);
+  // A comparison with NaN is false, so the running maximum would pass over it.
+  s.sums.finite = !std::isnan(s.sums.squared_error);
+  return s.sums;
 }
 
 Metrics MetricsSum::result() {
-  State& s = *state_;
-  check(s.taken == s.shape.z, "fewer slices were measured than the volume has");
-  for (; s.centres < s.space.z.outputs(); ++s.centres) s.measure(false, s.centres);
-  Metrics m;
-  m.mse = s.square_sum / static_cast<double>(s.shape.count());
-  m.psnr = psnr_of(m.mse);
-  const std::int64_t in_planes = s.plane.x.outputs() * s.plane.y.outputs() * s.shape.z;
-  const std::int64_t in_space = s.space.x.outputs() * s.space.y.outputs() * s.space.z.outputs();
-  m.ssim = s.ssim_2d / static_cast<double>(in_planes);
-  m.ssim_3d = s.ssim_3d / static_cast<double>(in_space);
-  // A comparison with NaN is false, so the running maximum would pass over it.
-  m.max_error = std::isnan(m.mse) ? m.mse : s.max_error;
-  return m;
+  check(state_->slices == Range{0, state_->shape.z}, "the metrics of a part of a volume");
+  return metrics_of(sums(), state_->shape);
 }
 
 void normalise(const VolumeView& view, std::int64_t first, std::int64_t count, float* out) {

@@ -1,3 +1,4 @@
+// Voxels looked at once: their range, and that all are numbers.
 #include "kanbench/volume.h"
 
 #include <algorithm>
@@ -8,14 +9,19 @@
 #include <type_traits>
 #include <vector>
 
+#include "kanbench/communicator.h"
 #include "kanbench/error.h"
 #include "kanbench/parallel.h"
+#include "kanbench/range.h"
+#include "mapping.h"
 
 namespace kanbench {
 namespace {
 
 constexpr std::int64_t kMaxVoxels = std::int64_t{1} << 56;
 constexpr std::int64_t kChunk = std::int64_t{1} << 20;
+// A file of more is let go of while it is read through.
+constexpr std::size_t kLarge = std::size_t{256} << 20;
 
 bool parse_axis(const char*& at, const char* end, std::int64_t& value) {
   const auto [next, failure] = std::from_chars(at, end, value);
@@ -24,10 +30,19 @@ bool parse_axis(const char*& at, const char* end, std::int64_t& value) {
   return plain;
 }
 
+// What one look at some of the voxels tells.
 template <class T>
-struct Range {
+struct Seen {
   T low = std::numeric_limits<T>::max(), high = std::numeric_limits<T>::lowest();
-  bool finite = true;
+  // Voxels that are not finite, and the number of the first.
+  std::int64_t bad = 0, first_bad = std::numeric_limits<std::int64_t>::max();
+
+  void join(const Seen& next) {
+    low = std::min(low, next.low);
+    high = std::max(high, next.high);
+    bad += next.bad;
+    first_bad = std::min(first_bad, next.first_bad);
+  }
 };
 
 // Whether the exponent is all ones, asked of the bits: the loop stays free of branches.
@@ -40,48 +55,63 @@ bool not_finite(T value) {
   return (bits & exponent) == exponent;
 }
 
-// Independent lanes let the compiler keep the reduction in vector registers.
+// Voxels first ... last - 1. Independent lanes let the compiler keep the reduction in vector
+// registers; what is not finite is looked for again where there is some.
 template <class T>
-Range<T> scan(const T* voxels, std::int64_t count) {
+Seen<T> scan(const T* voxels, std::int64_t first, std::int64_t last) {
   constexpr int lanes = 64 / sizeof(T);
-  const Range<T> none;
+  Seen<T> seen;
   T low[lanes], high[lanes];
-  std::fill_n(low, lanes, none.low);
-  std::fill_n(high, lanes, none.high);
+  std::fill_n(low, lanes, seen.low);
+  std::fill_n(high, lanes, seen.high);
   unsigned bad[lanes] = {};
   const auto take = [&](int lane, T v) {
     low[lane] = v < low[lane] ? v : low[lane];
     high[lane] = v > high[lane] ? v : high[lane];
     if constexpr (std::is_floating_point_v<T>) bad[lane] |= not_finite(v);
   };
-  std::int64_t i = 0;
-  for (; i + lanes <= count; i += lanes)
+  std::int64_t i = first;
+  for (; i + lanes <= last; i += lanes)
     for (int lane = 0; lane < lanes; ++lane) take(lane, voxels[i + lane]);
-  for (int lane = 0; i < count; ++i, ++lane) take(lane, voxels[i]);
-  return {*std::min_element(low, low + lanes), *std::max_element(high, high + lanes),
-          std::none_of(bad, bad + lanes, [](unsigned b) { return b != 0; })};
+  for (int lane = 0; i < last; ++i, ++lane) take(lane, voxels[i]);
+  seen.low = *std::min_element(low, low + lanes);
+  seen.high = *std::max_element(high, high + lanes);
+  if constexpr (std::is_floating_point_v<T>) {
+    if (std::all_of(bad, bad + lanes, [](unsigned b) { return b == 0; })) return seen;
+    seen.bad = std::count_if(voxels + first, voxels + last, not_finite<T>);
+    seen.first_bad = std::find_if(voxels + first, voxels + last, not_finite<T>) - voxels;
+  }
+  return seen;
+}
+
+// Chunks `chunks` of `count` voxels, let go of as they are done where they are many.
+template <class T>
+Seen<T> scan_chunks(const std::shared_ptr<const void>& data, std::int64_t count, Range chunks) {
+  constexpr auto size = static_cast<std::int64_t>(sizeof(T));
+  const bool large = static_cast<std::size_t>(count * size) > kLarge;
+  std::vector<Seen<T>> each(static_cast<std::size_t>(chunks.size()));
+  parallel(chunks.size(), [&](std::int64_t c) {
+    const std::int64_t first = (chunks.begin + c) * kChunk, last = std::min(first + kChunk, count);
+    each[static_cast<std::size_t>(c)] = scan(static_cast<const T*>(data.get()), first, last);
+    if (large) forget_bytes(data, {first * size, last * size});
+  });
+  Seen<T> all;
+  for (const Seen<T>& chunk : each) all.join(chunk);
+  return all;
 }
 
 template <class T>
-[[noreturn]] void report_not_finite(const T* voxels, const Shape& shape,
-                                    const std::string& source) {
-  const std::int64_t voxel_count = shape.count();
-  std::vector<std::int64_t> counts(static_cast<std::size_t>((voxel_count + kChunk - 1) / kChunk));
-  parallel(static_cast<std::int64_t>(counts.size()), [&](std::int64_t c) {
-    const std::int64_t end = std::min(voxel_count, (c + 1) * kChunk);
-    std::int64_t n = 0;
-    for (std::int64_t i = c * kChunk; i < end; ++i) n += not_finite(voxels[i]);
-    counts[static_cast<std::size_t>(c)] = n;
-  });
-  std::int64_t total = 0;
-  for (const std::int64_t n : counts) total += n;
-  const std::int64_t first = std::find_if(voxels, voxels + voxel_count, not_finite<T>) - voxels;
-  const std::int64_t x = first % shape.x, y = first / shape.x % shape.y;
-  const std::int64_t z = first / shape.x / shape.y;
-  throw Error(source + ": " + std::to_string(total) + " of " + std::to_string(voxel_count) +
-              " voxels are not finite, the first at (x, y, z) = (" + std::to_string(x) + ", " +
-              std::to_string(y) + ", " + std::to_string(z) +
-              "): replace NaN and infinity by numbers");
+Seen<T> scan_together(const std::shared_ptr<const void>& data, std::int64_t count,
+                      Communicator& communicator) {
+  const std::int64_t chunks = (count + kChunk - 1) / kChunk;
+  const std::int64_t rank = communicator.rank(), ranks = communicator.size();
+  const Seen<T> mine =
+      scan_chunks<T>(data, count, {chunks * rank / ranks, chunks * (rank + 1) / ranks});
+  std::vector<Seen<T>> each(static_cast<std::size_t>(ranks));
+  communicator.all_gather(&mine, sizeof mine, each.data());
+  Seen<T> all;
+  for (const Seen<T>& share : each) all.join(share);
+  return all;
 }
 
 template <class T>
@@ -91,29 +121,25 @@ std::string digits(T value) {
 }
 
 template <class T>
-std::array<double, 2> find_range(const T* voxels, const Shape& shape, const std::string& source) {
-  const std::int64_t count = shape.count();
-  std::vector<Range<T>> chunks(static_cast<std::size_t>((count + kChunk - 1) / kChunk));
-  parallel(static_cast<std::int64_t>(chunks.size()), [&](std::int64_t c) {
-    chunks[static_cast<std::size_t>(c)] =
-        scan(voxels + c * kChunk, std::min(kChunk, count - c * kChunk));
-  });
-  Range<T> all;
-  for (const Range<T>& chunk : chunks) {
-    all.low = std::min(all.low, chunk.low);
-    all.high = std::max(all.high, chunk.high);
-    all.finite = all.finite && chunk.finite;
-  }
-  if constexpr (std::is_floating_point_v<T>)
-    if (!all.finite) report_not_finite(voxels, shape, source);
-  const double low = static_cast<double>(all.low), high = static_cast<double>(all.high);
-  if (all.low == all.high)
-    throw Error(source + ": a constant volume, every voxel is " + digits(all.low) +
+void require_numbers(const Seen<T>& seen, const Shape& shape, const std::string& source) {
+  if (seen.bad == 0) return;
+  const std::int64_t x = seen.first_bad % shape.x, y = seen.first_bad / shape.x % shape.y;
+  const std::int64_t z = seen.first_bad / shape.x / shape.y;
+  throw Error(source + ": " + std::to_string(seen.bad) + " of " + std::to_string(shape.count()) +
+              " voxels are not finite, the first at (x, y, z) = (" + std::to_string(x) + ", " +
+              std::to_string(y) + ", " + std::to_string(z) +
+              "): replace NaN and infinity by numbers");
+}
+
+template <class T>
+void require_range(const Seen<T>& seen, const std::string& source) {
+  const double low = static_cast<double>(seen.low), high = static_cast<double>(seen.high);
+  if (seen.low == seen.high)
+    throw Error(source + ": a constant volume, every voxel is " + digits(seen.low) +
                 ": there is nothing to learn");
   if (!(low < high) || !std::isfinite(high - low) || !std::isfinite(1 / (high - low)))
-    throw Error(source + ": the range " + digits(all.low) + " to " + digits(all.high) +
+    throw Error(source + ": the range " + digits(seen.low) + " to " + digits(seen.high) +
                 " does not fit double precision: scale the voxels");
-  return {low, high};
 }
 
 }  // namespace
@@ -139,13 +165,57 @@ Shape parse_shape(const std::string& word, const std::string& what) {
 
 Volume::Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
                const std::string& source)
+    : Volume(std::move(name), shape, dtype, std::move(data), source, *open_single()) {}
+
+Volume::Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
+               const std::string& source, Communicator& communicator)
     : name(std::move(name)), shape(shape), dtype(dtype), data_(std::move(data)) {
   check(data_ && shape.x > 0 && shape.y > 0 && shape.z > 0, "a volume without voxels");
-  const auto range = visit(dtype, [&](auto voxel) {
-    return find_range(static_cast<const decltype(voxel)*>(data_.get()), shape, source);
+  visit(dtype, [&](auto voxel) {
+    const auto seen = scan_together<decltype(voxel)>(data_, shape.count(), communicator);
+    together(communicator, [&] {
+      require_numbers(seen, shape, source);
+      require_range(seen, source);
+    });
+    low = static_cast<double>(seen.low);
+    high = static_cast<double>(seen.high);
   });
-  low = range[0];
-  high = range[1];
 }
+
+Volume Volume::cut(const Box& box) const {
+  Volume part;
+  part.name = name;
+  part.shape = box.shape();
+  part.dtype = dtype;
+  part.spacing = spacing;
+  const Shape& n = part.shape;
+  check(n.x > 0 && n.y > 0 && n.z > 0, "an empty box");
+  check(box.low[0] >= 0 && box.low[1] >= 0 && box.low[2] >= 0 && box.high[0] <= shape.x &&
+            box.high[1] <= shape.y && box.high[2] <= shape.z,
+        "a box outside its volume");
+  const auto size = static_cast<std::int64_t>(size_of(dtype));
+  const std::shared_ptr<std::byte[]> copy(new std::byte[part.bytes()]);
+  const auto* from = static_cast<const std::byte*>(data());
+  const bool large = bytes() > kLarge;
+  parallel(n.z, [&](std::int64_t z) {
+    const std::int64_t slice = (box.low[2] + z) * shape.y;
+    for (std::int64_t y = 0; y < n.y; ++y)
+      std::memcpy(copy.get() + (z * n.y + y) * n.x * size,
+                  from + ((slice + box.low[1] + y) * shape.x + box.low[0]) * size,
+                  static_cast<std::size_t>(n.x * size));
+    if (large)
+      forget_bytes(data_,
+                   {(slice + box.low[1]) * shape.x * size, (slice + box.high[1]) * shape.x * size});
+  });
+  part.data_ = std::shared_ptr<const void>(copy, copy.get());
+  visit(dtype, [&](auto voxel) {
+    const auto seen = scan_together<decltype(voxel)>(part.data_, n.count(), *open_single());
+    part.low = static_cast<double>(seen.low);
+    part.high = static_cast<double>(seen.high);
+  });
+  return part;
+}
+
+void Volume::forget() const { forget_bytes(data_, {0, static_cast<std::int64_t>(bytes())}); }
 
 }  // namespace kanbench

@@ -165,8 +165,8 @@ inline std::vector<std::exception_ptr> try_on_ranks(
           body(communicator);
         } catch (...) {
           thrown[static_cast<std::size_t>(rank)] = std::current_exception();
-          meeting.leave(rank);
         }
+        meeting.leave(rank);
       });
   }
   set_threads(0);

@@ -57,17 +57,24 @@ std::vector<std::string> names_of(const std::vector<Found>& volumes) {
 
 std::span<const Format> formats() { return kFormats; }
 
-Volume open_volume(const std::filesystem::path& path) {
-  const std::string source = path.string();
-  std::error_code failure;
-  if (!std::filesystem::exists(path, failure))
-    throw Error(source + ": no such file" + (failure ? " (" + failure.message() + ")" : ""));
-  if (!std::filesystem::is_regular_file(path, failure)) throw Error(source + ": not a file");
-  if (const Format* format = find_format(path)) return format->read(path);
-  std::vector<std::string> patterns;
-  for (const Format& format : kFormats) patterns.push_back(format.pattern);
-  throw Error(source + ": not a volume by its name: volumes are " + join(patterns));
+Volume open_volume(const std::filesystem::path& path, Communicator& communicator) {
+  const Format* format = nullptr;
+  together(communicator, [&] {
+    const std::string source = path.string();
+    std::error_code failure;
+    if (!std::filesystem::exists(path, failure))
+      throw Error(source + ": no such file" + (failure ? " (" + failure.message() + ")" : ""));
+    if (!std::filesystem::is_regular_file(path, failure)) throw Error(source + ": not a file");
+    format = find_format(path);
+    if (format) return;
+    std::vector<std::string> patterns;
+    for (const Format& known : kFormats) patterns.push_back(known.pattern);
+    throw Error(source + ": not a volume by its name: volumes are " + join(patterns));
+  });
+  return format->read(path, communicator);
 }
+
+Volume open_volume(const std::filesystem::path& path) { return open_volume(path, *open_single()); }
 
 std::filesystem::path find_dataset(const std::filesystem::path& directory,
                                    const std::string& name) {

@@ -2,15 +2,10 @@
 
 #include "io/raw.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cstring>
+#include <optional>
+#include <vector>
 
 #include "decimal.h"
 #include "kanbench/error.h"
@@ -18,6 +13,7 @@
 #include "kanbench/io.h"
 #include "kanbench/math/voxels.h"
 #include "kanbench/parallel.h"
+#include "mapping.h"
 
 namespace kanbench {
 namespace {
@@ -25,18 +21,6 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "raw volumes are mapped as they are");
 
 constexpr const char* kForm = "a raw volume is named name_XxYxZ_dtype.raw";
-
-// A read-only mapping of the whole file, unmapped with its last owner.
-std::shared_ptr<const void> map_file(const std::filesystem::path& path, std::size_t bytes) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw Error(path.string() + ": cannot be read: " + std::strerror(errno));
-  void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
-  const int reason = errno;
-  ::close(descriptor);
-  if (memory == MAP_FAILED)
-    throw SystemError(path.string() + ": cannot be mapped: " + std::strerror(reason));
-  return {memory, [bytes](const void* m) { ::munmap(const_cast<void*>(m), bytes); }};
-}
 
 const char* nrrd_type(Dtype dtype) {
   if (dtype == Dtype::float32) return "float";
@@ -94,50 +78,76 @@ std::string raw_dataset(const std::filesystem::path& path) {
   }
 }
 
-Volume read_raw(const std::filesystem::path& path) {
-  const RawName parts = parse_raw_name(path);
-  const std::size_t expected = static_cast<std::size_t>(parts.shape.count()) * size_of(parts.dtype);
-  std::error_code failure;
-  const std::uintmax_t found = std::filesystem::file_size(path, failure);
-  if (failure) throw Error(path.string() + ": cannot be read: " + failure.message());
-  if (found != expected)
-    throw Error(path.string() + ": expected " + std::to_string(expected) + " bytes (" +
-                text(parts.shape) + " " + name(parts.dtype) + "), found " + std::to_string(found));
-  return {parts.name, parts.shape, parts.dtype, map_file(path, expected), path.string()};
+Volume read_raw(const std::filesystem::path& path, Communicator& communicator) {
+  RawName parts;
+  std::shared_ptr<const void> voxels;
+  together(communicator, [&] {
+    parts = parse_raw_name(path);
+    const std::size_t expected =
+        static_cast<std::size_t>(parts.shape.count()) * size_of(parts.dtype);
+    std::error_code failure;
+    const std::uintmax_t found = std::filesystem::file_size(path, failure);
+    if (failure) throw Error(path.string() + ": cannot be read: " + failure.message());
+    if (found != expected)
+      throw Error(path.string() + ": expected " + std::to_string(expected) + " bytes (" +
+                  text(parts.shape) + " " + name(parts.dtype) + "), found " +
+                  std::to_string(found));
+    voxels = map_file(path, expected);
+  });
+  return {parts.name, parts.shape, parts.dtype, std::move(voxels), path.string(), communicator};
 }
 
 struct RawWriter::State {
+  Communicator& communicator;
   std::filesystem::path path;
   Shape shape;
   Dtype dtype;
   std::string place;
-  std::size_t left;
-  AtomicFile file;
+  std::unique_ptr<ParallelFile> file;
+  // Voxels that this rank has written.
+  std::int64_t written = 0;
+
+  std::int64_t written_by_all() const {
+    std::vector<std::int64_t> each(static_cast<std::size_t>(communicator.size()));
+    communicator.all_gather(&written, sizeof written, each.data());
+    std::int64_t all = 0;
+    for (const std::int64_t count : each) all += count;
+    return all;
+  }
 };
 
-RawWriter::RawWriter(std::filesystem::path path, Shape shape, Dtype dtype,
-                     std::array<double, 3> spacing, std::array<double, 3> origin)
-    : state_(new State{path, shape, dtype, nrrd_place(spacing, origin),
-                       static_cast<std::size_t>(shape.count()) * size_of(dtype),
-                       AtomicFile(path)}) {}
+RawWriter::RawWriter(Communicator& communicator, std::filesystem::path path, Shape shape,
+                     Dtype dtype, std::array<double, 3> spacing, std::array<double, 3> origin)
+    : state_(new State{communicator, path, shape, dtype, nrrd_place(spacing, origin),
+                       communicator.create_file(
+                           path, shape.count() * static_cast<std::int64_t>(size_of(dtype)))}) {}
 RawWriter::~RawWriter() = default;
 RawWriter::RawWriter(RawWriter&&) noexcept = default;
 
-void RawWriter::write(const void* voxels, std::size_t bytes) {
-  check(bytes <= state_->left, "more voxels than the raw file has");
-  state_->file.write(voxels, bytes);
-  state_->left -= bytes;
+void RawWriter::write(std::int64_t first, std::int64_t count, const void* voxels) {
+  State& s = *state_;
+  const std::int64_t all = s.shape.count();
+  check(first >= 0 && count >= 0 && first <= all && count <= all - std::max(first, s.written),
+        "more voxels than the raw file has");
+  const auto size = static_cast<std::int64_t>(size_of(s.dtype));
+  s.file->write(first * size, voxels, static_cast<std::size_t>(count * size));
+  s.written += count;
 }
 
 void RawWriter::commit() {
-  check(state_->left == 0, "fewer voxels than the raw file has");
-  std::filesystem::path sidecar = state_->path;
-  sidecar.replace_extension(".nhdr");
-  AtomicFile header(sidecar);
-  header.write(
-      nrrd_header(state_->path.filename().string(), state_->shape, state_->dtype, state_->place));
-  state_->file.commit();
-  header.commit();
+  State& s = *state_;
+  check(s.written_by_all() == s.shape.count(), "fewer voxels than the raw file has");
+  std::optional<AtomicFile> header;
+  together(s.communicator, [&] {
+    if (s.communicator.rank() != 0) return;
+    std::filesystem::path sidecar = s.path;
+    header.emplace(sidecar.replace_extension(".nhdr"));
+    header->write(nrrd_header(s.path.filename().string(), s.shape, s.dtype, s.place));
+  });
+  s.file->commit();
+  together(s.communicator, [&] {
+    if (header) header->commit();
+  });
 }
 
 void denormalise(const float* values, std::int64_t count, double low, double high, Dtype dtype,

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <string>
 
+#include "kanbench/communicator.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -14,7 +15,7 @@ bool is_raw(const std::filesystem::path& path);
 /// The dataset's name, empty where the file's name has another form.
 std::string raw_dataset(const std::filesystem::path& path);
 
-/// The volume, mapped into memory.
-Volume read_raw(const std::filesystem::path& path);
+/// The volume, mapped into memory; called by all ranks.
+Volume read_raw(const std::filesystem::path& path, Communicator& communicator);
 
 }  // namespace kanbench
