@@ -69,14 +69,25 @@ void make_directory(const fs::path& directory) {
     throw Error(directory.string() + ": cannot be made for checkpoints: " + failure.message());
 }
 
-// Removes all but the newest; what cannot be removed stays.
-void remove_but(std::size_t kept, const fs::path& directory, const std::string& name) {
+// Removes what `gone` says of (place among the newest, step); what cannot be removed stays.
+template <class Gone>
+void remove_where(const fs::path& directory, const std::string& name, Gone&& gone) {
   try {
-    const std::vector<Found> found = list(directory, name);
+    std::size_t place = 0;
     std::error_code ignored;
-    for (std::size_t i = kept; i < found.size(); ++i) fs::remove(found[i].path, ignored);
+    for (const Found& found : list(directory, name))
+      if (gone(place++, found.step)) fs::remove(found.path, ignored);
   } catch (const Error&) {
   }
+}
+
+// Of those up to `step` the newest stay; a later one is of a training that was not gone on with.
+void keep_newest(const fs::path& directory, const std::string& name, std::int64_t step) {
+  std::size_t later = 0;
+  remove_where(directory, name, [&](std::size_t place, std::int64_t found) {
+    later += found > step;
+    return found > step || place >= later + kKept;
+  });
 }
 
 // What rank 0 has, for all.
@@ -269,7 +280,7 @@ void CheckpointStore::save(const TrainingState& state, std::int64_t count,
     if (communicator.rank() == 0) file->write(layout.hash_offset(), &hash, sizeof hash);
   });
   file->commit();
-  if (communicator.rank() == 0) remove_but(kKept, directory_, name_);
+  if (communicator.rank() == 0) keep_newest(directory_, name_, state.step);
 }
 
 std::optional<TrainingState> CheckpointStore::load(std::int64_t count,
@@ -301,7 +312,7 @@ std::optional<TrainingState> CheckpointStore::load(std::int64_t count,
 }
 
 void CheckpointStore::remove() const {
-  remove_but(0, directory_, name_);
+  remove_where(directory_, name_, [](std::size_t, std::int64_t) { return true; });
   std::error_code ignored;
   fs::remove(directory_, ignored);
 }

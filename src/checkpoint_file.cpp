@@ -104,7 +104,8 @@ std::uint64_t hash_part(const void* data, std::size_t bytes, std::int64_t offset
 }
 
 CheckpointReader::CheckpointReader(std::filesystem::path path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without waiting, should a pipe stand there.
+  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor_ < 0) throw Error(std::string("it cannot be read: ") + std::strerror(errno));
   struct stat status {};
   const bool regular = ::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);

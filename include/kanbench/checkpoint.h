@@ -36,8 +36,9 @@ class CheckpointStore {
 
   /// Called by all ranks, each with what it trains of `count` models. A model that several ranks
   /// have is the same on them but for the moments, of which each has its Model::share(). Writes one
-  /// file, takes its name, then removes the third newest. Error, on all ranks, where it cannot be
-  /// written; the older ones are still there then.
+  /// file, takes its name, then removes the third newest, and any of a later step, which this
+  /// training did not go on from. Error, on all ranks, where it cannot be written; the older ones
+  /// are still there then.
   void save(const TrainingState& state, std::int64_t count, const std::vector<TrainedModel>& mine,
             Communicator& communicator) const;
 
