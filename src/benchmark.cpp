@@ -84,7 +84,7 @@ class Benchmark {
     result_.batch_size = plan_.batch_size = choose_batch(plan_.resident ? room_ : room_ / 2);
     explain();
     together(communicator_, [&] { settle(); });
-    for (int i = 0; i < run_.repeats && result_.status != "interrupted"; ++i) {
+    for (int i = 0; i < run_.repeats && !over(); ++i) {
       if (progress_.trial) progress_.trial(i, run_.repeats);
       try_once(run_.seed + static_cast<std::uint64_t>(i));
     }
@@ -94,6 +94,9 @@ class Benchmark {
   }
 
  private:
+  // Whether what is left is for a rerun, or for another process.
+  bool over() const { return result_.status == "interrupted" || result_.status == "elsewhere"; }
+
   void describe() {
     result_.run = run_;
     result_.run_id = plan_.run_id =
@@ -197,8 +200,10 @@ class Benchmark {
            ": the loss was not finite three times in a row; try a smaller lrate");
     else if (trial.history.interrupted)
       interrupt(trial);
-    else if (trained && !settings_.training_only)
+    else if (trained)
       measure(*trained, trial);
+    else if (!settings_.training_only)
+      result_.status = "elsewhere";
     result_.trials.push_back(std::move(trial));
   }
 
@@ -219,6 +224,9 @@ class Benchmark {
     } catch (const Interrupted&) {
       trained.save();
       return interrupt(trial);
+    } catch (const Error&) {
+      keep_what_can_be(trained);
+      throw;
     }
     trial.metrics = found.metrics;
     trial.reconstruct_seconds = found.decode_seconds;
@@ -230,6 +238,14 @@ class Benchmark {
            "not finite");
     else if (picture)
       draw(found, trial);
+  }
+
+  // Of a training whose results cannot be written, the training.
+  static void keep_what_can_be(Trained& trained) {
+    try {
+      trained.save();
+    } catch (const Error&) {
+    }
   }
 
   void draw(const Evaluation& found, const Trial& trial) {
@@ -354,8 +370,9 @@ std::string volume_fingerprint(const Volume& volume) {
   return describe_volume(volume, std::size_t{1} << 12);
 }
 
-void remove_checkpoints(const Result& result, const BenchmarkSettings& settings) {
-  const std::string stem = checkpoint_stem(result.run, result.run.dataset, result.run_id);
+void remove_checkpoints(const Result& result, const std::string& dataset,
+                        const BenchmarkSettings& settings) {
+  const std::string stem = checkpoint_stem(result.run, dataset, result.run_id);
   std::error_code ignored;
   for (const fs::directory_entry& entry :
        fs::directory_iterator(checkpoint_directory(settings), ignored))

@@ -165,7 +165,8 @@ Continuation make_continuation(const TrainingPlan& plan, const CheckpointStore& 
     });
   }
   continuation.every = plan.settings.checkpoint_every;
-  const bool asked = continuation.every.minutes > 0 || continuation.every.epochs > 0;
+  // What is left of a hybrid's training is in its checkpoint alone.
+  const bool asked = continuation.every.minutes > 0 || continuation.every.epochs > 0 || count > 1;
   continuation.save = [&plan, store, count, models, asked](const TrainingState& state) {
     if (state.finished && !asked) return;
     try {

@@ -54,7 +54,8 @@ class Trained {
 };
 
 /// Trains with `seed`; `history` says how it went. Null where the training failed, was interrupted
-/// (a checkpoint is written then), or was all that was asked for. Called by all ranks.
+/// (a checkpoint is written then), was all that was asked for, or where another process, of those
+/// that do not know of each other, goes on with an ensemble. Called by all ranks.
 std::unique_ptr<Trained> train_run(const TrainingPlan& plan, std::uint64_t seed, History& history);
 
 /// The same, a way a file.

@@ -6,15 +6,12 @@ namespace kanbench {
 
 namespace fs = std::filesystem;
 
-TrainedBricks::TrainedBricks(const TrainingPlan& plan, fs::path directory, Manifest manifest)
+TrainedBricks::TrainedBricks(const TrainingPlan& plan, fs::path directory, Manifest manifest,
+                             std::shared_ptr<void> assembly)
     : plan_(plan),
+      assembly_(std::move(assembly)),
       directory_(std::move(directory)),
       field_(plan.backend, std::move(manifest), directory_, name(plan.precision)) {}
-
-TrainedBricks::~TrainedBricks() {
-  std::error_code ignored;
-  if (plan_.communicator.rank() == 0 && !directory_.empty()) fs::remove_all(directory_, ignored);
-}
 
 std::string TrainedBricks::keep(const fs::path& directory, const std::string& stem) {
   const fs::path kept = directory / stem, manifest = kept / (stem + ".ensemble.json");
@@ -25,7 +22,6 @@ std::string TrainedBricks::keep(const fs::path& directory, const std::string& st
     fs::remove_all(kept);
     fs::rename(directory_, kept);
   });
-  directory_.clear();
   return manifest.string();
 }
 

@@ -5,12 +5,12 @@
 
 namespace kanbench {
 
-/// Takes over `directory`, where the bricks' files are: it becomes the run's, or goes with the
-/// object.
+/// Bricks in `directory`, which becomes the run's where they are kept and is removed with its
+/// checkpoints else. `assembly` ends with the object: see ensemble_training.h.
 class TrainedBricks : public Trained {
  public:
-  TrainedBricks(const TrainingPlan& plan, std::filesystem::path directory, Manifest manifest);
-  ~TrainedBricks() override;
+  TrainedBricks(const TrainingPlan& plan, std::filesystem::path directory, Manifest manifest,
+                std::shared_ptr<void> assembly = {});
   const Field& field() const override { return field_; }
   std::int64_t bytes() const override { return field_.bytes(); }
   std::int64_t parameters() const override { return field_.parameters(); }
@@ -18,6 +18,7 @@ class TrainedBricks : public Trained {
 
  private:
   const TrainingPlan& plan_;
+  std::shared_ptr<void> assembly_;
   std::filesystem::path directory_;
   Ensemble field_;
 };

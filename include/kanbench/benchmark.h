@@ -64,8 +64,9 @@ std::string volume_signature(const Volume& volume);
 /// The same of some thousand words, for every rank to say whether it has the same file.
 std::string volume_fingerprint(const Volume& volume);
 
-/// Removes the checkpoints of `result`'s run; called by one rank.
-void remove_checkpoints(const Result& result, const BenchmarkSettings& settings);
+/// Removes the checkpoints of `result`'s run on the volume `dataset`; called by one rank.
+void remove_checkpoints(const Result& result, const std::string& dataset,
+                        const BenchmarkSettings& settings);
 
 /// "{dataset}_{network}_{log2}_{run_id}", the name that a run's files begin with.
 std::string file_stem(const Run& run, const std::string& dataset, const std::string& id);

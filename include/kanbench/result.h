@@ -27,7 +27,8 @@ struct Trial {
 struct Result {
   Run run;
   std::string run_id;
-  /// "finished", "failed", or "interrupted": to be gone on with.
+  /// "finished", "failed", "interrupted": to be gone on with, or "elsewhere": another process, of
+  /// those that share an ensemble, has the row.
   std::string status = "finished";
   std::string failure;
   std::vector<Trial> trials;

@@ -217,10 +217,12 @@ class Sweep {
       console_.warn(title + ": interrupted, a checkpoint is in " +
                     (settings.output_directory / "checkpoints").string() +
                     ": the same command goes on from there");
+    if (result.status == "elsewhere")
+      return console_.say(title + "  trained; another process measures it and writes its row");
     together(*communicator_, [&] {
       if (!rows_ || communicator_->rank() != 0) return;
       rows_->append(result);
-      if (!interrupted_) remove_checkpoints(result, settings);
+      if (!interrupted_) remove_checkpoints(result, volume_->name, settings);
     });
   }
 

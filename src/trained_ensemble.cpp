@@ -1,0 +1,31 @@
+// A run as an ensemble: from its bricks to their files.
+
+#include "kanbench/ensemble_training.h"
+#include "trained_bricks.h"
+
+namespace kanbench {
+
+std::unique_ptr<Trained> train_ensemble_run(const TrainingPlan& plan, std::uint64_t seed,
+                                            History& history) {
+  EnsembleSettings settings;
+  settings.directory =
+      checkpoint_directory(plan.settings) / (checkpoint_name(plan, seed) + ".bricks");
+  settings.key = plan.run_id;
+  settings.safety_margin = plan.settings.safety_margin;
+  settings.checkpoint_every = plan.settings.checkpoint_every;
+  settings.resume = plan.settings.resume;
+  const EnsembleProgress progress{plan.progress.detail, plan.progress.notice,
+                                  plan.progress.training};
+  EnsembleTraining trained = train_ensemble(plan.run, seed, plan.volume, plan.backend,
+                                            plan.communicator, plan.precision, settings, progress);
+  history = trained.history;
+  if (history.failed && plan.progress.notice) plan.progress.notice(trained.failure);
+  if (plan.settings.training_only && trained.assembles && plan.communicator.rank() == 0)
+    remove_ensemble(settings.directory);
+  if (history.failed || history.interrupted || plan.settings.training_only || !trained.assembles)
+    return nullptr;
+  return std::make_unique<TrainedBricks>(plan, settings.directory, std::move(trained.manifest),
+                                         std::move(trained.assembly));
+}
+
+}  // namespace kanbench
