@@ -103,6 +103,7 @@ TEST(RawName, SaysWhatIsWrong) {
 TEST(RawVolume, RoundTripsEveryDtype) {
   const TemporaryDirectory directory;
   const Shape shape{5, 4, 3};
+  const auto alone = open_single();
   for (const Dtype dtype : kDtypes) {
     SCOPED_TRACE(name(dtype));
     std::vector<std::byte> voxels(static_cast<std::size_t>(shape.count()) * size_of(dtype));
@@ -116,10 +117,11 @@ TEST(RawVolume, RoundTripsEveryDtype) {
       high = static_cast<double>(out[59]);
     });
     const auto path = directory / raw_file_name({"v", shape, dtype});
-    RawWriter writer(path, shape, dtype, {1, 2, 0.1});
-    writer.write(voxels.data(), voxels.size() / 2);
+    RawWriter writer(*alone, path, shape, dtype, {1, 2, 0.1});
+    // The second half first: writing has no order.
+    writer.write(30, 30, voxels.data() + voxels.size() / 2);
     EXPECT_FALSE(std::filesystem::exists(path));
-    writer.write(voxels.data() + voxels.size() / 2, voxels.size() - voxels.size() / 2);
+    writer.write(0, 30, voxels.data());
     writer.commit();
     const Volume volume = open_volume(path);
     EXPECT_EQ(volume.name, "v");
@@ -136,8 +138,10 @@ TEST(RawVolume, RoundTripsEveryDtype) {
 TEST(RawVolume, HeaderNamesItsData) {
   const TemporaryDirectory directory;
   const float voxels[6] = {0, 1, 2, 3, 4, 5};
-  RawWriter writer(directory / "a b_3x2x1_float32.raw", {3, 2, 1}, Dtype::float32, {0.1, 1, 2.5});
-  writer.write(voxels, sizeof voxels);
+  const auto alone = open_single();
+  RawWriter writer(*alone, directory / "a b_3x2x1_float32.raw", {3, 2, 1}, Dtype::float32,
+                   {0.1, 1, 2.5});
+  writer.write(0, 6, voxels);
   writer.commit();
   EXPECT_EQ(read_file(directory / "a b_3x2x1_float32.nhdr"),
             "NRRD0004\ntype: float\ndimension: 3\nsizes: 3 2 1\nspacings: 0.1 1 2.5\n"
@@ -147,10 +151,13 @@ TEST(RawVolume, HeaderNamesItsData) {
 TEST(RawVolume, AnUnfinishedFileLeavesNothing) {
   const TemporaryDirectory directory;
   {
-    RawWriter writer(directory / "a_2x2x2_uint8.raw", {2, 2, 2}, Dtype::uint8, {1, 1, 1});
-    writer.write("1234", 4);
+    const auto alone = open_single();
+    RawWriter writer(*alone, directory / "a_2x2x2_uint8.raw", {2, 2, 2}, Dtype::uint8, {1, 1, 1});
+    writer.write(2, 4, "1234");
     EXPECT_THROW(writer.commit(), std::logic_error);
-    EXPECT_THROW(writer.write("12345", 5), std::logic_error);
+    EXPECT_THROW(writer.write(4, 5, "12345"), std::logic_error);
+    EXPECT_THROW(writer.write(-1, 2, "12"), std::logic_error);
+    EXPECT_THROW(writer.write(0, 5, "12345"), std::logic_error);
   }
   EXPECT_EQ(files_in(directory.path()), 0u);
 }

@@ -218,6 +218,88 @@ TEST(Metrics, VariantNamesTheBorder) {
   EXPECT_FALSE(has({10, 64, 64}, "cropped"));
 }
 
+// Each part measured by a MetricsSum of its own, from its own slices alone.
+MetricSums measure_parts(const Pair& pair, std::int64_t parts) {
+  const std::int64_t slice = pair.shape.x * pair.shape.y;
+  MetricSums all;
+  for (std::int64_t k = 0; k < parts; ++k) {
+    const Range slices{pair.shape.z * k / parts, pair.shape.z * (k + 1) / parts};
+    const Range held = with_halo(slices, pair.shape);
+    MetricsSum sum(pair.shape, slices);
+    for (std::int64_t z = held.begin; z < held.end; ++z)
+      sum.add_slice(pair.original.data() + z * slice, pair.reconstruction.data() + z * slice);
+    const MetricSums part = sum.sums();
+    all.squared_error += part.squared_error;
+    all.ssim += part.ssim;
+    all.ssim_3d += part.ssim_3d;
+    all.max_error = std::max(all.max_error, part.max_error);
+    all.finite = all.finite && part.finite;
+  }
+  return all;
+}
+
+TEST(MetricParts, MakeUpTheWhole) {
+  for (const Shape shape :
+       {Shape{20, 17, 29}, Shape{11, 11, 11}, Shape{13, 12, 10}, Shape{9, 14, 31}, Shape{14, 9, 5},
+        Shape{3, 4, 26}, Shape{12, 13, 1}, Shape{1, 1, 7}, Shape{16, 5, 2}}) {
+    const Pair pair = volumes(shape, "waves");
+    const Metrics want = measure(pair);
+    // More parts than slices leave some without any.
+    for (const std::int64_t parts : {std::int64_t{1}, std::int64_t{2}, std::int64_t{3},
+                                     std::int64_t{7}, shape.z, shape.z + 3}) {
+      SCOPED_TRACE(text(shape) + " in " + std::to_string(parts));
+      const Metrics got = metrics_of(measure_parts(pair, parts), shape);
+      expect_close(got.mse, want.mse, 1e-12);
+      expect_close(got.psnr, want.psnr, 1e-12);
+      expect_close(got.ssim, want.ssim, 1e-12);
+      expect_close(got.ssim_3d, want.ssim_3d, 1e-12);
+      EXPECT_EQ(got.max_error, want.max_error);
+      if (parts > 1) continue;
+      EXPECT_EQ(got.mse, want.mse);
+      EXPECT_EQ(got.ssim, want.ssim);
+      EXPECT_EQ(got.ssim_3d, want.ssim_3d);
+    }
+  }
+}
+
+TEST(MetricParts, AgreeWithScikitImage) {
+  for (const auto& row : read_json(test::source_directory() / "tests" / "golden" / "ssim.json")) {
+    SCOPED_TRACE(row["name"].get<std::string>());
+    const Shape shape{row["shape"][0], row["shape"][1], row["shape"][2]};
+    const Metrics m = metrics_of(measure_parts(volumes(shape, row["kind"]), 3), shape);
+    expect_close(m.mse, row["mse"].get<double>(), 1e-12);
+    expect_close(m.max_error, row["max_error"].get<double>(), 1e-12);
+    expect_close(m.ssim, row["ssim"].get<double>(), 1e-10);
+    expect_close(m.ssim_3d, row["ssim_3d"].get<double>(), 1e-10);
+  }
+}
+
+TEST(MetricParts, NeedFiveSlicesMoreASide) {
+  const Shape shape{12, 12, 40};
+  EXPECT_EQ(with_halo({0, 40}, shape), (Range{0, 40}));
+  EXPECT_EQ(with_halo({7, 8}, shape), (Range{2, 13}));
+  EXPECT_EQ(with_halo({3, 36}, shape), (Range{0, 40}));
+  EXPECT_EQ(with_halo({9, 9}, shape).size(), 0);
+  MetricsSum none(shape, {9, 9});
+  EXPECT_EQ(none.sums().squared_error, 0);
+  EXPECT_THROW(MetricsSum(shape, {30, 41}), std::logic_error);
+  EXPECT_THROW(MetricsSum(shape, {5, 4}), std::logic_error);
+}
+
+TEST(MetricParts, NanIsOnlyInItsPart) {
+  Pair pair = volumes({12, 12, 8}, "waves");
+  pair.reconstruction[5 * 144 + 3] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_FALSE(measure_parts(pair, 4).finite);
+  MetricsSum first(pair.shape, {0, 1});
+  for (std::int64_t z = 0; z < 6; ++z)
+    first.add_slice(pair.original.data() + z * 144, pair.reconstruction.data() + z * 144);
+  const MetricSums sums = first.sums();
+  EXPECT_TRUE(sums.finite);
+  EXPECT_THROW(first.result(), std::logic_error);
+  const Metrics m = metrics_of(measure_parts(pair, 4), pair.shape);
+  EXPECT_TRUE(std::isnan(m.mse) && std::isnan(m.ssim) && std::isnan(m.max_error));
+}
+
 template <class T>
 void check_normalised(Dtype dtype, double low, double high) {
   const std::vector<T> voxels{static_cast<T>(low), static_cast<T>(low + (high - low) / 4),
