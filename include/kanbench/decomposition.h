@@ -21,8 +21,8 @@ Box part_of(const Box& box, const Shape& grid, std::int64_t index);
 /// `box` with `voxels` more a side, where the volume has them.
 Box grow(const Box& box, std::int64_t voxels, const Shape& volume);
 
-/// How many rows of step `step`'s batch each part draws: in proportion to `voxels` over the steps,
-/// within a row of it in each, `batch` in all.
+/// How many rows of step `step`'s batch each part draws, `batch` in all: in proportion to `voxels`,
+/// within a row of it in each step, and over the first 2^n steps together.
 std::vector<std::int64_t> share_batch(std::int64_t batch, std::span<const std::int64_t> voxels,
                                       std::int64_t step);
 
