@@ -8,9 +8,10 @@
 #include "commands/commands.h"
 #include "commands/console.h"
 #include "commands/options.h"
+#include "commands/ranks.h"
+#include "commands/stored_field.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
-#include "kanbench/model_file.h"
 #include "kanbench/reconstruct.h"
 
 namespace kanbench {
@@ -21,6 +22,7 @@ struct EvaluateOptions {
   bool json = false;
   DeviceOptions device;
   PrecisionOption precision;
+  RanksOptions ranks;
 };
 
 void print(const EvaluateOptions& options, const Evaluation& found, const Volume& volume,
@@ -52,10 +54,8 @@ void print(const EvaluateOptions& options, const Evaluation& found, const Volume
             << "Errors are on values normalised to [0, 1]. SSIM: " << variant << "\n";
 }
 
-void run_evaluate(const EvaluateOptions& options) {
-  Console console(Verbosity::normal);
-  const ModelFile file = read_model(options.model);
-  const Volume volume = open_volume(options.volume);
+void require_fit(const EvaluateOptions& options, const StoredField& file, const Volume& volume,
+                 Console& console) {
   if (!(file.shape == volume.shape))
     throw Error(options.volume + " is " + text(volume.shape) + " voxels, the model " +
                 options.model + " was trained on " + text(file.shape) +
@@ -66,32 +66,47 @@ void run_evaluate(const EvaluateOptions& options) {
                  ", the volume's " + scientific(volume.low) + " to " + scientific(volume.high) +
                  ": compared in the volume's range");
   const std::filesystem::path slices = options.slices;
-  if (!slices.empty()) {
-    require_apart(slices, options.model, "--slices");
-    require_apart(slices, options.volume, "--slices");
-    require_png();
-    require_writable(slices.has_parent_path() ? slices.parent_path() : ".", "--slices");
-  }
+  if (slices.empty()) return;
+  require_apart(slices, file, "--slices");
+  require_apart(slices, options.volume, "--slices");
+  require_png();
+  require_writable(slices.has_parent_path() ? slices.parent_path() : ".", "--slices");
+}
 
+void run_evaluate(const EvaluateOptions& options) {
+  Console console(Verbosity::normal);
   std::string said;
-  const std::unique_ptr<Backend> backend = options.device.open(&said);
-  Model model(*backend, file.spec, options.precision.resolve(file.spec, *backend));
-  model.upload(file.parameters);
+  std::unique_ptr<Backend> backend;
+  const std::unique_ptr<Communicator> communicator =
+      options.ranks.open(options.device, backend, &said);
+  if (communicator->rank() != 0) console.silence();
   if (!said.empty()) console.say(said);
-  const Evaluation found = evaluate(model, file.low, file.high, volume, !slices.empty());
-  if (!slices.empty())
-    write_slices(
-        slices, found.slices, volume.low, volume.high,
-        volume.name + "  " + file.spec.network_type + "  " + fixed(found.metrics.psnr, 2) + " dB");
-  print(options, found, volume,
-        double(volume.bytes()) / double(std::filesystem::file_size(options.model)));
+  std::unique_ptr<StoredField> file;
+  together(*communicator, [&] { file = std::make_unique<StoredField>(options.model); });
+  const Volume volume = open_volume(options.volume, *communicator);
+  std::unique_ptr<Field> field;
+  together(*communicator, [&] {
+    require_fit(options, *file, volume, console);
+    field = file->open(*backend, options.precision);
+  });
+  const bool picture = !options.slices.empty();
+  const Evaluation found = evaluate(*field, file->low, file->high, volume, *communicator, picture);
+  together(*communicator, [&] {
+    if (communicator->rank() != 0) return;
+    if (picture)
+      write_slices(options.slices, found.slices, volume.low, volume.high,
+                   volume.name + "  " + file->kind + "  " + fixed(found.metrics.psnr, 2) + " dB");
+    print(options, found, volume, double(volume.bytes()) / double(file->bytes()));
+  });
 }
 
 }  // namespace
 
 void attach_evaluate(CLI::App& app) {
   const auto options = std::make_shared<EvaluateOptions>();
-  add_option(app, "model", options->model, "FILE", "The model (.safetensors)")->required();
+  add_option(app, "model", options->model, "FILE",
+             "The model (.safetensors), or an ensemble (.ensemble.json)")
+      ->required();
   add_option(app, "volume", options->volume, "FILE", "The volume, of the model's shape")
       ->required();
   app.add_flag("--json", options->json, "Print a JSON object instead of a table");
@@ -99,6 +114,7 @@ void attach_evaluate(CLI::App& app) {
              "Picture (PNG) of the middle slices: original, reconstruction, error");
   options->device.attach(app);
   options->precision.attach(app);
+  options->ranks.attach(app);
   app.footer(
       "Example:\n"
       "  kanbench evaluate results/models_saved/nucleon_mlp_12_1a2b3c4d.safetensors \\\n"

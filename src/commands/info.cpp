@@ -8,6 +8,7 @@
 #include "commands/commands.h"
 #include "commands/console.h"
 #include "commands/options.h"
+#include "kanbench/ensemble.h"
 #include "kanbench/error.h"
 #include "kanbench/io.h"
 #include "kanbench/math/basis.h"
@@ -54,6 +55,56 @@ Json describe_model(const std::string& path) {
           {"tensors", tensors}};
 }
 
+// Each brick with its file's size and parameters; one without a file has neither.
+Json describe_bricks(const Manifest& all, const fs::path& directory) {
+  Json bricks = Json::array();
+  for (const Brick& brick : all.bricks) {
+    Json one = {{"core", {brick.core.low, brick.core.high}},
+                {"held", {brick.held.low, brick.held.high}},
+                {"low", brick.low},
+                {"high", brick.high},
+                {"file", brick.file},
+                {"bytes", 0},
+                {"n_parameters", 0}};
+    if (!brick.file.empty()) {
+      const ModelFile file = read_model(directory / brick.file);
+      one["bytes"] = static_cast<std::int64_t>(fs::file_size(directory / brick.file));
+      one["n_parameters"] = make_layout(file.spec).parameters;
+    }
+    bricks.push_back(std::move(one));
+  }
+  return bricks;
+}
+
+Json describe_ensemble(const std::string& path) {
+  const Manifest all = read_manifest(path);
+  const Json bricks = describe_bricks(all, fs::path(path).parent_path());
+  auto bytes = static_cast<std::int64_t>(fs::file_size(path));
+  std::int64_t parameters = 0;
+  for (const Json& brick : bricks) {
+    bytes += brick["bytes"].get<std::int64_t>();
+    parameters += brick["n_parameters"].get<std::int64_t>();
+  }
+  const double volume =
+      static_cast<double>(all.shape.count()) * static_cast<double>(size_of(all.dtype));
+  return {{"kind", "ensemble"},
+          {"file", path},
+          {"dataset", all.dataset},
+          {"shape", {all.shape.x, all.shape.y, all.shape.z}},
+          {"dtype", name(all.dtype)},
+          {"low", all.low},
+          {"high", all.high},
+          {"spacing", all.spacing},
+          {"grid", {all.grid.x, all.grid.y, all.grid.z}},
+          {"ghost", all.ghost},
+          {"blend", all.blend},
+          {"local", all.local},
+          {"n_parameters", parameters},
+          {"bytes", bytes},
+          {"compression_ratio", volume / static_cast<double>(bytes)},
+          {"bricks", bricks}};
+}
+
 Json describe_volume(const std::string& path) {
   const Volume volume = open_volume(path);
   return {{"kind", "volume"},
@@ -70,6 +121,7 @@ Json describe_volume(const std::string& path) {
 
 Json describe_file(const std::string& path) {
   if (!fs::exists(path)) throw Error(path + ": no such file: give a model or a volume");
+  if (is_manifest(path)) return describe_ensemble(path);
   return fs::path(path).extension() == ".safetensors" ? describe_model(path)
                                                       : describe_volume(path);
 }
@@ -111,6 +163,19 @@ std::string in_words(const Json& value, const char* separator = " ") {
   return text;
 }
 
+// "brick_000.safetensors  x 0:32 y 0:32 z 0:32  1234 bytes  56 parameters".
+std::string in_brief(const Json& brick) {
+  const std::string file = brick["file"].get<std::string>();
+  std::string line = file.empty() ? "constant" : file;
+  for (std::size_t d = 0; d < 3; ++d)
+    line += std::string(d ? " " : "  ") + "xyz"[d] + " " + brick["core"][0][d].dump() + ":" +
+            brick["core"][1][d].dump();
+  if (!file.empty())
+    line +=
+        "  " + brick["bytes"].dump() + " bytes  " + brick["n_parameters"].dump() + " parameters";
+  return line;
+}
+
 // An object as key and value a line, a list of objects as a table.
 void print(const Json& json) {
   std::vector<std::vector<std::string>> rows;
@@ -121,13 +186,15 @@ void print(const Json& json) {
     }
   } else {
     for (const auto& [key, value] : json.items()) {
-      if (key == "kind" || key == "tensors") continue;
-      rows.push_back({key, in_words(value, key == "shape" ? "x" : " ")});
+      if (key == "kind" || key == "tensors" || key == "bricks") continue;
+      rows.push_back({key, in_words(value, key == "shape" || key == "grid" ? "x" : " ")});
     }
     if (json.contains("tensors"))
       for (const Json& tensor : json["tensors"])
         rows.push_back(
             {"tensor", in_words(tensor["name"]) + " [" + in_words(tensor["shape"]) + "]"});
+    for (const Json& brick : json.value("bricks", Json::array()))
+      rows.push_back({"brick", in_brief(brick)});
   }
   std::cout << format_table(rows);
 }
@@ -139,7 +206,8 @@ void run_info(const InfoOptions& options) {
   if (options.bases) said["bases"] = describe_set<Basis>();
   if (options.encoders) said["encoders"] = describe_set<Encoder>();
   if (said.empty())
-    throw Error("info: name a model or a volume, or give --devices, --bases or --encoders");
+    throw Error(
+        "info: name a model, an ensemble or a volume, or give --devices, --bases or --encoders");
   const bool single = said.size() == 1;
   if (options.json) {
     std::cout << (single ? *said.begin() : said).dump(2) << "\n";
@@ -155,7 +223,8 @@ void run_info(const InfoOptions& options) {
 
 void attach_info(CLI::App& app) {
   const auto options = std::make_shared<InfoOptions>();
-  add_option(app, "file", options->file, "FILE", "A model (.safetensors) or a volume");
+  add_option(app, "file", options->file, "FILE",
+             "A model (.safetensors), an ensemble (.ensemble.json) or a volume");
   app.add_flag("--devices", options->devices, "Where this build can compute on this machine");
   app.add_flag("--bases", options->bases, "One-dimensional bases and their numbers' defaults");
   app.add_flag("--encoders", options->encoders, "Encoders and their numbers' defaults");

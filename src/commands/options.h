@@ -54,12 +54,13 @@ class DeviceOptions {
   DeviceSettings settings_;
 };
 
-/// --precision of a command that opens one model.
+/// --precision of a command that opens a model, or those of an ensemble.
 class PrecisionOption {
  public:
   void attach(CLI::App& app);
   /// Throws Error where `backend` lacks it for `spec`.
   Precision resolve(const ModelSpec& spec, const Backend& backend) const;
+  const std::string& word() const { return word_; }
 
  private:
   std::string word_ = "auto";

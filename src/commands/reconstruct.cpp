@@ -10,9 +10,10 @@
 #include "commands/commands.h"
 #include "commands/console.h"
 #include "commands/options.h"
+#include "commands/ranks.h"
+#include "commands/stored_field.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
-#include "kanbench/model_file.h"
 
 namespace kanbench {
 namespace {
@@ -23,10 +24,11 @@ struct ReconstructOptions {
   std::string model, output, size, box, dtype;
   DeviceOptions device;
   PrecisionOption precision;
+  RanksOptions ranks;
 };
 
 // Values keep their units, so the type must hold the model's range.
-void require_range(const ModelFile& file, Dtype dtype, Console& console) {
+void require_range(const StoredField& file, Dtype dtype, Console& console) {
   const bool fits = visit(dtype, [&](auto zero) {
     using Limits = std::numeric_limits<decltype(zero)>;
     return file.low >= static_cast<double>(Limits::lowest()) &&
@@ -42,55 +44,95 @@ void require_range(const ModelFile& file, Dtype dtype, Console& console) {
                  ": float32 keeps them");
 }
 
-void reconstruct(const ReconstructOptions& options) {
-  Console console(Verbosity::normal);
-  const ModelFile file = read_model(options.model);
+// What is written where, as the command line says.
+struct Target {
+  fs::path path;
+  Dtype dtype = Dtype::float32;
+  Lattice lattice;
+  std::array<double, 3> spacing{}, origin{};
+};
+
+Target plan_target(const ReconstructOptions& options, const StoredField& file, Console& console) {
+  Target target;
   const Shape size = options.size.empty() ? file.shape : parse_shape(options.size, "--size");
   const Box box = options.box.empty() ? whole(size) : parse_box(options.box, size, "--box");
-  const Dtype dtype = options.dtype.empty() ? file.dtype : require_dtype(options.dtype, "--dtype");
-  require_range(file, dtype, console);
+  target.lattice = {size, box};
+  target.dtype = options.dtype.empty() ? file.dtype : require_dtype(options.dtype, "--dtype");
+  require_range(file, target.dtype, console);
   const auto scale = [](double spacing, std::int64_t from, std::int64_t to) {
     return spacing * static_cast<double>(from) / static_cast<double>(to);
   };
-  const std::array<double, 3> spacing = {scale(file.spacing[0], file.shape.x, size.x),
-                                         scale(file.spacing[1], file.shape.y, size.y),
-                                         scale(file.spacing[2], file.shape.z, size.z)};
-  const Shape shape = box.shape();
-  fs::path path = options.output;
-  if (fs::is_directory(path)) path /= raw_file_name({file.dataset, shape, dtype});
+  target.spacing = {scale(file.spacing[0], file.shape.x, size.x),
+                    scale(file.spacing[1], file.shape.y, size.y),
+                    scale(file.spacing[2], file.shape.z, size.z)};
+  for (std::size_t d = 0; d < 3; ++d)
+    target.origin[d] = static_cast<double>(box.low[d]) * target.spacing[d];
+  fs::path& path = target.path = options.output;
+  if (fs::is_directory(path)) path /= raw_file_name({file.dataset, box.shape(), target.dtype});
   if (path.extension() == ".nhdr")
     throw Error("-o " + path.string() + ": is the header's name: name the raw file");
-  require_apart(path, options.model, "-o");
-  require_apart(fs::path(path).replace_extension(".nhdr"), options.model, "-o");
+  require_apart(path, file, "-o");
+  require_apart(fs::path(path).replace_extension(".nhdr"), file, "-o");
   require_writable(path.has_parent_path() ? path.parent_path() : ".", "-o");
+  return target;
+}
 
-  std::string said;
-  const std::unique_ptr<Backend> backend = options.device.open(&said);
-  Model model(*backend, file.spec, options.precision.resolve(file.spec, *backend));
-  model.upload(file.parameters);
-  if (!said.empty()) console.say(said);
-  std::array<double, 3> origin{};
-  for (std::size_t d = 0; d < 3; ++d) origin[d] = static_cast<double>(box.low[d]) * spacing[d];
-  RawWriter writer(path, shape, dtype, spacing, origin);
-  const auto slice = static_cast<std::size_t>(shape.x * shape.y) * size_of(dtype);
-  const VoxelForm form{dtype, file.low, file.high};
-  const double seconds = decode_slabs(model, {size, box}, false, &form, [&](const Slab& slab) {
-    writer.write(slab.voxels, static_cast<std::size_t>(slab.count) * slice);
+// This rank's slices; the seconds that it decoded.
+double write_slices_of(const Field& field, const Target& target, const StoredField& file,
+                       const Communicator& communicator, RawWriter& writer, Console& console) {
+  const Shape shape = target.lattice.box.shape();
+  const Range mine = slices_of(shape, communicator.rank(), communicator.size());
+  if (mine.size() == 0) return 0;
+  Lattice part = target.lattice;
+  part.box.low[2] += mine.begin;
+  part.box.high[2] = part.box.low[2] + mine.size();
+  const VoxelForm form{target.dtype, file.low, file.high};
+  const std::int64_t slice = shape.x * shape.y;
+  return decode_slabs(field, part, false, &form, [&](const Slab& slab) {
+    writer.write((mine.begin + slab.z) * slice, slab.count * slice, slab.voxels);
     console.status("slice " + std::to_string(slab.z + slab.count) + " of " +
-                   std::to_string(shape.z));
+                   std::to_string(mine.size()));
+  });
+}
+
+void reconstruct(const ReconstructOptions& options) {
+  Console console(Verbosity::normal);
+  std::string said;
+  std::unique_ptr<Backend> backend;
+  const std::unique_ptr<Communicator> communicator =
+      options.ranks.open(options.device, backend, &said);
+  if (communicator->rank() != 0) console.silence();
+  if (!said.empty()) console.say(said);
+  std::unique_ptr<StoredField> file;
+  std::unique_ptr<Field> field;
+  Target target;
+  together(*communicator, [&] {
+    file = std::make_unique<StoredField>(options.model);
+    target = plan_target(options, *file, console);
+    field = file->open(*backend, options.precision);
+  });
+  const Shape shape = target.lattice.box.shape();
+  RawWriter writer(*communicator, target.path, shape, target.dtype, target.spacing, target.origin);
+  double seconds = 0;
+  together(*communicator, [&] {
+    seconds = write_slices_of(*field, target, *file, *communicator, writer, console);
   });
   writer.commit();
+  communicator->maximum(&seconds, 1);
   console.clear_status();
-  std::cout << path.string() << ": " << text(shape) << " " << name(dtype) << ", decoded in "
-            << fixed(seconds, 3) << " s (" << count(double(shape.count()) / seconds)
-            << " voxels/s)\n";
+  if (communicator->rank() != 0) return;
+  std::cout << target.path.string() << ": " << text(shape) << " " << name(target.dtype)
+            << ", decoded in " << fixed(seconds, 3) << " s ("
+            << count(double(shape.count()) / seconds) << " voxels/s)\n";
 }
 
 }  // namespace
 
 void attach_reconstruct(CLI::App& app) {
   const auto options = std::make_shared<ReconstructOptions>();
-  add_option(app, "model", options->model, "FILE", "The model (.safetensors)")->required();
+  add_option(app, "model", options->model, "FILE",
+             "The model (.safetensors), or an ensemble (.ensemble.json)")
+      ->required();
   add_option(app, "-o,--output", options->output, "FILE",
              "The raw file to write, an .nhdr beside it (or a directory to name it in); required")
       ->required();
@@ -103,9 +145,12 @@ void attach_reconstruct(CLI::App& app) {
              "Voxel type (default: the volume's own); values keep their units");
   options->device.attach(app);
   options->precision.attach(app);
+  options->ranks.attach(app);
   app.footer(
       "Values are clamped to the volume's range and rounded to nearest. Memory stays within\n"
-      "some slabs of slices, so any --size can be written.\n"
+      "some slabs of slices, so any --size can be written. Of several processes (mpirun, srun) "
+      "each\n"
+      "writes its slices.\n"
       "\n"
       "Examples:\n"
       "  kanbench reconstruct nucleon_mlp_12_1a2b3c4d.safetensors -o nucleon.raw\n"
