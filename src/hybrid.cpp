@@ -23,6 +23,9 @@ class HybridStepper : public Stepper {
         volume_(volume),
         training_(training),
         communicator_(communicator) {
+    std::int64_t all = 0;
+    for (const std::int64_t held : voxels) all += held;
+    steps_ = training.epochs * steps_per_epoch(all, training.batch_size);
     for (const HybridBrick& brick : bricks) most_rows_ = std::max(most_rows_, rows_of(brick) + 2);
     Backend& backend = bricks.front().model->backend();
     points_ = Buffer<float>(backend, 3 * most_rows_);
@@ -50,7 +53,8 @@ class HybridStepper : public Stepper {
       all.squared_error += sums.squared_error;
       all.finite &= sums.finite;
     }
-    if ((first + 1) % training_.share_every == 0) communicate([&] { average(); });
+    const std::int64_t done = first + 1;
+    if (done % training_.share_every == 0 || done == steps_) communicate([&] { average(); });
     return {all};
   }
 
@@ -117,7 +121,8 @@ class HybridStepper : public Stepper {
   const VolumeView& volume_;
   const Training& training_;
   Communicator& communicator_;
-  std::int64_t most_rows_ = 0;
+  // Of the whole training; the last ends with an averaging.
+  std::int64_t steps_ = 0, most_rows_ = 0;
   Buffer<float> points_, targets_;
   std::vector<double> means_;
   std::vector<float> floats_;

@@ -61,7 +61,8 @@ Outcome train_run(const Run& run, const Volume& volume, Training training,
   Model model(*backend, spec);
   model.upload(draw_parameters(spec, make_initialisation(run), training.seed));
   Outcome outcome;
-  outcome.history = train(model, backend->place(volume, whole(volume.shape)), whole(volume.shape), training, *alone);
+  outcome.history = train(model, backend->place(volume, whole(volume.shape)), whole(volume.shape),
+                          training, *alone);
   outcome.parameters = model.download();
   std::vector<float> decoded(volume.shape.count()), original(volume.shape.count());
   backend->decode(model, {volume.shape, whole(volume.shape)}, {decoded.data()});
@@ -258,8 +259,9 @@ class Faulty : public test::Wrapped {
     ++copies;
     inner->copy(to, from, n);
   }
-  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o) override {
-    BatchSums sums = inner->gradient(m, p, t, o);
+  BatchSums gradient(Model& m, ConstRows p, ConstRows t, const Objective& o,
+                     const Ready& ready) override {
+    BatchSums sums = inner->gradient(m, p, t, o, ready);
     if (calls >= first_fault && calls < first_fault + faults) {
       sums.loss = std::numeric_limits<double>::quiet_NaN();
       m.gradient().data()[0] = std::numeric_limits<float>::infinity();
