@@ -63,7 +63,7 @@ function(kanbench_add_cuda)
   target_include_directories(kanbench_cuda SYSTEM PRIVATE ${KANBENCH_CUBLAS_INCLUDE})
   target_compile_options(kanbench_cuda PRIVATE
     "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xptxas=-v;-lineinfo>"
-    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-psabi>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wno-psabi,-Wno-unknown-pragmas>"
     "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-psabi>"
     "$<$<BOOL:${KANBENCH_WERROR}>:$<IF:$<COMPILE_LANGUAGE:CUDA>,-Werror=all-warnings,-Werror>>")
   target_link_libraries(kanbench_cuda PRIVATE Threads::Threads ${CMAKE_DL_LIBS})

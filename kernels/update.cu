@@ -26,9 +26,9 @@ KB_DEVICE void store_copy(void* copy, Precision type, std::int64_t i, const floa
 /// False also for NaN.
 KB_DEVICE bool finite(const float4& v) { return v.x * 0 + v.y * 0 + v.z * 0 + v.w * 0 == 0; }
 
+// The share is the whole of it here.
 KB_KERNEL(kThreads) update_kernel(UpdateArguments a) {
-  const std::int64_t of_share = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const std::int64_t i = a.share.begin / 4 + of_share;
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (4 * i >= a.share.end) return;
   auto* const gradient = reinterpret_cast<float4*>(a.gradient) + i;
   const float4 g = *gradient;
@@ -41,8 +41,8 @@ KB_KERNEL(kThreads) update_kernel(UpdateArguments a) {
   if (a.not_finite && !finite(g)) or_u32(a.not_finite, 1);
   const StepNumbers* const step = a.state ? a.state->steps + a.state->index : nullptr;
   const AdamStep s = encoder ? step ? step->encoder : a.encoder : step ? step->decoder : a.decoder;
-  auto* const first = reinterpret_cast<float4*>(a.first_moment) + of_share;
-  auto* const second = reinterpret_cast<float4*>(a.second_moment) + of_share;
+  auto* const first = reinterpret_cast<float4*>(a.first_moment) + i;
+  auto* const second = reinterpret_cast<float4*>(a.second_moment) + i;
   auto* const parameters = reinterpret_cast<float4*>(a.parameters) + i;
   float4 w = *parameters, m = *first, v = *second;
   if (!skip || g.x != 0) update_one(s, g.x, w.x, m.x, v.x);
@@ -77,8 +77,15 @@ Grid shape_fours(std::int64_t count, cudaStream_t stream) {
 }  // namespace
 
 void update(const UpdateArguments& arguments, cudaStream_t stream) {
-  const std::int64_t count = arguments.share.end - arguments.share.begin;
-  if (count > 0) launch(update_kernel, shape_fours(count, stream), arguments);
+  const std::int64_t begin = arguments.share.begin, count = arguments.share.size();
+  if (count == 0) return;
+  UpdateArguments a = arguments;
+  a.parameters += begin;
+  a.gradient += begin;
+  if (a.copy) a.copy = static_cast<std::uint16_t*>(a.copy) + begin;
+  a.share = {0, count};
+  a.decoder_begin -= begin;
+  launch(update_kernel, shape_fours(count, stream), a);
 }
 
 void copy_table(const float* parameters, std::int64_t count, Precision type, void* copy,

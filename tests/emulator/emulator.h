@@ -21,6 +21,8 @@ void set_lazy(bool lazy);
 void set_memory(std::size_t bytes);
 /// Compute capability, 90 by default.
 void set_capability(int capability);
+/// Which of the machine's devices the first is, where several programs each have their own.
+void set_first_device(int number);
 /// How many devices there are; with an `error`, what every call answers instead.
 void set_devices(int count, cudaError_t error = cudaSuccess);
 /// The `n`th call of the runtime from now on fails (1: the next), and all later ones where the

@@ -126,6 +126,7 @@ void set_lazy(bool lazy) {
   state().lazy = lazy;
 }
 void set_memory(std::size_t bytes) { state().memory = bytes; }
+void set_first_device(int number) { state().first_bus = number; }
 void set_capability(int capability) { state().capability = capability; }
 void set_devices(int count, cudaError_t error) {
   state().devices = count;
