@@ -1,10 +1,7 @@
 // kanbench perf: how fast the runs of a parameter file train and predict, stage by stage, and how
 // near that is to what the machine can do.
 
-#include <algorithm>
-#include <chrono>
 #include <filesystem>
-#include <functional>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -12,12 +9,12 @@
 #include "commands/commands.h"
 #include "commands/console.h"
 #include "commands/options.h"
+#include "commands/perf_scaling.h"
 #include "commands/selection.h"
-#include "kanbench/benchmark.h"
+#include "commands/timed_run.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/io.h"
-#include "kanbench/recipe.h"
 
 namespace kanbench {
 namespace {
@@ -25,6 +22,7 @@ namespace {
 struct PerfOptions {
   RunSelection selection;
   DeviceOptions device;
+  ScalingOptions scaling;
   std::string json;
   double seconds = 1;
 };
@@ -38,121 +36,16 @@ struct Timing {
   std::vector<Stage> stages;
 };
 
-// Calls a second, best of five turns that share `seconds`: what the code can do, not what else the
-// machine was doing. `finish` waits for what was begun.
-double best_rate(double seconds, const std::function<void()>& work,
-                 const std::function<void()>& finish) {
-  using Clock = std::chrono::steady_clock;
-  work();
-  finish();
-  double best = 0;
-  for (int turn = 0; turn < 5; ++turn) {
-    const Clock::time_point start = Clock::now();
-    double took = 0;
-    std::int64_t calls = 0;
-    for (; took < seconds / 5; ++calls) {
-      work();
-      took = std::chrono::duration<double>(Clock::now() - start).count();
-    }
-    finish();
-    took = std::chrono::duration<double>(Clock::now() - start).count();
-    best = std::max(best, static_cast<double>(calls) / took);
-  }
-  return best;
+Timing time_run(const Run& run, const Volume& volume, Backend& backend, double seconds) {
+  TimedRun timed(run, volume, backend);
+  Timing timing{run, timed.rows(), name(timed.model().precision()), "", 0, 0, 0, {}};
+  timing.training = timed.training_rate(seconds);
+  timing.choices = backend.choices(timed.model());
+  timing.inference = timed.inference_rate(seconds);
+  timing.decoding = timed.decoding_rate(seconds);
+  timing.stages = timed.stages();
+  return timing;
 }
-
-// Slices of the volume that make about so many voxels.
-Lattice some_slices(const Shape& shape, std::int64_t voxels) {
-  Box box = whole(shape);
-  box.high[2] = std::clamp<std::int64_t>(voxels / (shape.x * shape.y), 1, shape.z);
-  return {shape, box};
-}
-
-// Times training, inference and decoding of one run on a volume that the device holds.
-class Timer {
- public:
-  Timer(const Run& run, const Volume& volume, Backend& backend, double seconds)
-      : run_(run),
-        volume_(volume),
-        backend_(backend),
-        seconds_(seconds),
-        spec_(make_spec(run)),
-        rows_(batch_size()),
-        training_(make_training(run, rows_, run.seed)),
-        model_(backend, spec_, resolve_precision(run.precision, spec_, backend)),
-        points_(backend, 3 * rows_),
-        values_(backend, rows_) {
-    training_.adam.encoder_rate = static_cast<float>(training_.lrate);
-    training_.adam.decoder_rate = static_cast<float>(training_.lrate * training_.decoder_rate);
-    model_.upload(draw_parameters(spec_, make_initialisation(run), run.seed));
-    model_.train();
-  }
-
-  Timing run() {
-    if (!backend_.holds(volume_, whole(volume_.shape), 0))
-      throw Error(volume_.name + ": its " + bytes(static_cast<double>(volume_.bytes())) +
-                  " do not fit the memory of " + backend_.name() +
-                  " beside the model: time a smaller volume");
-    view_ = backend_.place(volume_, whole(volume_.shape));
-    const double count = static_cast<double>(rows_);
-    Timing timing{run_, rows_, name(model_.precision()), "", 0, 0, 0, {}};
-    timing.training = count * backend_.steps_per_call() *
-                      best_rate(
-                          seconds_, [&] { train(); }, [&] { wait_for(values_); });
-    timing.choices = backend_.choices(model_);
-    const auto predict = [&] {
-      backend_.predict(model_, {points_.data(), rows_, 3, rows_}, values());
-    };
-    timing.inference = count * best_rate(seconds_, predict, [&] { wait_for(values_); });
-    const Lattice lattice = some_slices(volume_.shape, std::max<std::int64_t>(1 << 20, 16 * rows_));
-    Buffer<float> decoded(backend_, lattice.box.shape().count());
-    timing.decoding = static_cast<double>(decoded.size()) *
-                      best_rate(
-                          seconds_, [&] { backend_.decode(model_, lattice, {decoded.data()}); },
-                          [&] { wait_for(decoded); });
-    timing.stages = backend_.profile(model_, view_, rows_, training_.loss, training_.adam);
-    return timing;
-  }
-
- private:
-  std::int64_t batch_size() const {
-    require_room(run_, backend_);
-    if (run_.batch_size > 0) return run_.batch_size;
-    return choose_batch_size(volume_.shape.count(), backend_.bytes_per_row(spec_),
-                             backend_.free_bytes(), 0.8);
-  }
-
-  // A number that was computed can be read when all before it is done.
-  void wait_for(const Buffer<float>& computed) {
-    float last;
-    backend_.download(&last, computed.data() + computed.size() - 1, sizeof last);
-  }
-
-  Rows values() const { return {values_.data(), rows_, 1, rows_}; }
-
-  void train() {
-    std::vector<TrainingStep> steps;
-    for (int i = 0; i < backend_.steps_per_call(); ++i) {
-      const Stream stream =
-          make_stream(run_.seed, 0, Purpose::samples, static_cast<std::uint64_t>(step_));
-      steps.push_back({stream, training_.adam, ++step_});
-    }
-    backend_.train(model_, view_, whole(volume_.shape),
-                   {training_.loss, 1 / static_cast<double>(rows_)}, steps,
-                   {points_.data(), rows_, 3, rows_}, values());
-  }
-
-  const Run& run_;
-  const Volume& volume_;
-  Backend& backend_;
-  double seconds_;
-  ModelSpec spec_;
-  std::int64_t rows_, step_ = 0;
-  Training training_;
-  Model model_;
-  Buffer<float> points_, values_;
-  VolumeView view_;
-};
 
 nlohmann::ordered_json to_json(const Timing& t, const std::string& device) {
   nlohmann::ordered_json stages = nlohmann::json::array();
@@ -192,42 +85,86 @@ void print(const Timing& t) {
   std::cout << format_table(table);
 }
 
-void run_perf(const PerfOptions& options) {
-  const std::vector<Run> runs = options.selection.runs();
-  if (!options.json.empty()) require_apart(options.json, options.selection.params(), "--json");
-  const std::filesystem::path json = options.json;
-  if (!json.empty()) require_writable(json.has_parent_path() ? json.parent_path() : ".", "--json");
-  Console console(Verbosity::normal);
-  std::string said;
-  const std::unique_ptr<Backend> backend = options.device.open(&said);
-  std::map<std::string, Volume> volumes;
-  for (const Run& run : runs) {
-    if (!volumes.contains(run.dataset))
-      volumes.emplace(run.dataset, open_volume(options.selection.locate(run.dataset)));
-    require_room(run, *backend);
-    resolve_precision(run.precision, make_spec(run), *backend,
-                      "run " + std::to_string(run.index) + ": precision");
+// What is timed, and on what.
+class Perf {
+ public:
+  explicit Perf(const PerfOptions& options) : options_(options) {}
+
+  void run() {
+    options_.scaling.check();
+    const Launch launch = read_launch();
+    // Of several processes the first times what one of them has, and the others leave it alone.
+    if (!options_.scaling.measured && launch.rank != 0) return;
+    communicator_ = open(launch);
+    together(*communicator_, [&] { prepare(); });
+    shown_ = communicator_->rank() == 0;
+    if (!said_.empty() && shown_) Console(Verbosity::normal).say(said_);
+    nlohmann::ordered_json report = {{"machine", {{"device", backend_->name()}}}};
+    if (!options_.scaling.wanted) report["machine"]["ceilings"] = measure_ceilings();
+    for (const Run& run : runs_) {
+      const char* list = options_.scaling.wanted ? "scaling" : "results";
+      report[list].push_back(do_run(run, volumes_.at(run.dataset)));
+    }
+    if (options_.json.empty()) return;
+    together(*communicator_, [&] {
+      if (!shown_) return;
+      AtomicFile file(options_.json);
+      file.write(report.dump(2) + "\n");
+      file.commit();
+    });
   }
-  if (!said.empty()) console.say(said);
-  nlohmann::ordered_json ceilings = nlohmann::json::array();
-  std::cout << backend->name() << ": measured ceilings\n";
-  for (const Ceiling& top : backend->measure_ceilings()) {
-    std::cout << "  " << top.name << " " << count(top.per_second) << " " << top.unit << "/s\n";
-    ceilings.push_back({{"name", top.name}, {"per_second", top.per_second}, {"unit", top.unit}});
+
+ private:
+  std::unique_ptr<Communicator> open(const Launch& launch) {
+    if (options_.scaling.measured)
+      return options_.scaling.launched.open(options_.device, backend_, &said_);
+    backend_ = options_.device.open(&said_, launch.local_rank, launch.local_size);
+    return open_single();
   }
-  nlohmann::ordered_json report = {
-      {"machine", {{"device", backend->name()}, {"ceilings", ceilings}}},
-      {"results", nlohmann::json::array()}};
-  for (const Run& run : runs) {
-    const Timing timing = Timer(run, volumes.at(run.dataset), *backend, options.seconds).run();
+
+  void prepare() {
+    runs_ = options_.selection.runs();
+    if (!options_.json.empty()) require_apart(options_.json, options_.selection.params(), "--json");
+    const std::filesystem::path json = options_.json;
+    if (!json.empty())
+      require_writable(json.has_parent_path() ? json.parent_path() : ".", "--json");
+    for (const Run& run : runs_) {
+      if (!volumes_.contains(run.dataset))
+        volumes_.emplace(run.dataset, open_volume(options_.selection.locate(run.dataset)));
+      require_room(run, *backend_);
+      resolve_precision(run.precision, make_spec(run), *backend_,
+                        "run " + std::to_string(run.index) + ": precision");
+    }
+  }
+
+  nlohmann::ordered_json measure_ceilings() const {
+    nlohmann::ordered_json ceilings = nlohmann::json::array();
+    std::cout << backend_->name() << ": measured ceilings\n";
+    for (const Ceiling& top : backend_->measure_ceilings()) {
+      std::cout << "  " << top.name << " " << count(top.per_second) << " " << top.unit << "/s\n";
+      ceilings.push_back({{"name", top.name}, {"per_second", top.per_second}, {"unit", top.unit}});
+    }
+    return ceilings;
+  }
+
+  nlohmann::ordered_json do_run(const Run& run, const Volume& volume) {
+    const ScalingOptions& scaling = options_.scaling;
+    if (scaling.measured)
+      return report_measured(run, volume, *backend_, *communicator_, options_.seconds, scaling);
+    if (scaling.wanted) return report_scaling(run, volume, *backend_, options_.seconds, scaling);
+    const Timing timing = time_run(run, volume, *backend_, options_.seconds);
     print(timing);
-    report["results"].push_back(to_json(timing, backend->name()));
+    return to_json(timing, backend_->name());
   }
-  if (json.empty()) return;
-  AtomicFile file(json);
-  file.write(report.dump(2) + "\n");
-  file.commit();
-}
+
+  const PerfOptions& options_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Communicator> communicator_;
+  std::vector<Run> runs_;
+  std::map<std::string, Volume> volumes_;
+  std::string said_;
+  bool shown_ = true;
+};
 
 constexpr const char* kFooter =
     "Every stage of a training step is timed alone, best of several: sample (points and targets),\n"
@@ -238,8 +175,16 @@ constexpr const char* kFooter =
     "of that size at random (random rows, gather), or adding to them (red). A stage that works\n"
     "from cache can pass the bandwidth of memory.\n"
     "\n"
-    "Example:\n"
-    "  kanbench perf --params params/params.json --dataset nucleon --batch-size 65536";
+    "--scaling goes on from there to what a step takes on many ranks. Weak: every rank has such a\n"
+    "batch; strong: all together have. What binds a step is what most of it goes to. Networks are\n"
+    "assumptions, printed with each table. Started as several processes, the first does all this\n"
+    "with its share of the cores, and the others end; with --measured all take part.\n"
+    "\n"
+    "Examples:\n"
+    "  kanbench perf --params params/params.json --dataset nucleon --batch-size 65536\n"
+    "  kanbench perf --params params/params.json --dataset nucleon --scaling --ranks 1..64\n"
+    "  mpirun -n 2 kanbench perf --params params/params.json --dataset nucleon --scaling "
+    "--measured";
 
 }  // namespace
 
@@ -247,12 +192,13 @@ void attach_perf(CLI::App& app) {
   const auto options = std::make_shared<PerfOptions>();
   options->selection.attach(app);
   options->device.attach(app);
+  options->scaling.attach(app);
   add_option(app, "--json", options->json, "FILE", "Write all figures there, too");
   add_option(app, "--seconds", options->seconds, "N",
              "Seconds for each of training, inference and decoding (default 1)")
       ->check(number(0.01, 3600));
   app.footer(kFooter);
-  app.callback([options] { run_perf(*options); });
+  app.callback([options] { Perf(*options).run(); });
 }
 
 }  // namespace kanbench

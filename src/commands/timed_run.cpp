@@ -1,0 +1,122 @@
+#include "commands/timed_run.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "commands/console.h"
+#include "kanbench/error.h"
+
+namespace kanbench {
+namespace {
+
+// Slices of the volume that make about so many voxels.
+Lattice some_slices(const Shape& shape, std::int64_t voxels) {
+  Box box = whole(shape);
+  box.high[2] = std::clamp<std::int64_t>(voxels / (shape.x * shape.y), 1, shape.z);
+  return {shape, box};
+}
+
+}  // namespace
+
+double best_rate(double seconds, const std::function<void()>& work,
+                 const std::function<void()>& finish) {
+  using Clock = std::chrono::steady_clock;
+  work();
+  finish();
+  double best = 0;
+  for (int turn = 0; turn < 5; ++turn) {
+    const Clock::time_point start = Clock::now();
+    double took = 0;
+    std::int64_t calls = 0;
+    for (; took < seconds / 5; ++calls) {
+      work();
+      took = std::chrono::duration<double>(Clock::now() - start).count();
+    }
+    finish();
+    took = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::max(best, static_cast<double>(calls) / took);
+  }
+  return best;
+}
+
+TimedRun::TimedRun(const Run& run, const Volume& volume, Backend& backend, std::int64_t rows)
+    : run_(run),
+      volume_(volume),
+      backend_(backend),
+      spec_(make_spec(run)),
+      rows_(rows > 0 ? rows : choose_rows()),
+      training_(make_training(run, rows_, run.seed)),
+      model_(backend, spec_, resolve_precision(run.precision, spec_, backend)),
+      points_(backend, 3 * rows_),
+      values_(backend, rows_) {
+  training_.adam.encoder_rate = static_cast<float>(training_.lrate);
+  training_.adam.decoder_rate = static_cast<float>(training_.lrate * training_.decoder_rate);
+  model_.upload(draw_parameters(spec_, make_initialisation(run), run.seed));
+  model_.train();
+  if (!backend_.holds(volume_, whole(volume_.shape), 0))
+    throw Error(volume_.name + ": its " + bytes(static_cast<double>(volume_.bytes())) +
+                " do not fit the memory of " + backend_.name() +
+                " beside the model: time a smaller volume");
+  view_ = backend_.place(volume_, whole(volume_.shape));
+}
+
+std::int64_t TimedRun::choose_rows() const {
+  require_room(run_, backend_);
+  if (run_.batch_size > 0) return run_.batch_size;
+  return choose_batch_size(volume_.shape.count(), backend_.bytes_per_row(spec_),
+                           backend_.free_bytes(), 0.8);
+}
+
+// A number that was computed can be read when all before it is done.
+void TimedRun::wait_for(const Buffer<float>& computed) {
+  float last;
+  backend_.download(&last, computed.data() + computed.size() - 1, sizeof last);
+}
+
+void TimedRun::train() {
+  std::vector<TrainingStep> steps;
+  for (int i = 0; i < backend_.steps_per_call(); ++i) {
+    const Stream stream =
+        make_stream(run_.seed, 0, Purpose::samples, static_cast<std::uint64_t>(step_));
+    steps.push_back({stream, training_.adam, ++step_});
+  }
+  backend_.train(model_, view_, whole(volume_.shape),
+                 {training_.loss, 1 / static_cast<double>(rows_)}, steps,
+                 {points_.data(), rows_, 3, rows_}, values());
+}
+
+double TimedRun::training_rate(double seconds) {
+  return static_cast<double>(rows_) * backend_.steps_per_call() *
+         best_rate(
+             seconds, [&] { train(); }, [&] { wait_for(values_); });
+}
+
+double TimedRun::inference_rate(double seconds) {
+  const auto predict = [&] {
+    backend_.predict(model_, {points_.data(), rows_, 3, rows_}, values());
+  };
+  return static_cast<double>(rows_) * best_rate(seconds, predict, [&] { wait_for(values_); });
+}
+
+double TimedRun::decoding_rate(double seconds) {
+  const Lattice lattice = some_slices(volume_.shape, std::max<std::int64_t>(1 << 20, 16 * rows_));
+  Buffer<float> decoded(backend_, lattice.box.shape().count());
+  return static_cast<double>(decoded.size()) *
+         best_rate(
+             seconds, [&] { backend_.decode(model_, lattice, {decoded.data()}); },
+             [&] { wait_for(decoded); });
+}
+
+std::vector<Stage> TimedRun::stages() {
+  return backend_.profile(model_, view_, rows_, training_.loss, training_.adam);
+}
+
+double TimedRun::update_seconds(double seconds) {
+  const auto update = [&] {
+    backend_.gradient_changed(model_);
+    backend_.update(model_, training_.adam, ++step_);
+  };
+  return 1 / best_rate(seconds, update, [&] { wait_for(model_.parameters()); });
+}
+
+}  // namespace kanbench
