@@ -3,9 +3,9 @@
 #   gpu_suite.sh [--emulated] [--budget SECONDS] [OUT]
 # Builds (what the machine lacks comes from third_party/, see scripts/bundle_deps.sh), runs the
 # tests of backends on the device, its microbenchmarks and the speed table, quality against the
-# CPU, 1024^3 voxels resident and streamed, PyTorch beside it, and compute-sanitizer. A part that
-# fails does not stop the others. The table comes last; OUT (default build/gpu_suite) then holds
-# table.txt, summary.json, perf.json, peers.json and log.txt.
+# CPU, one rank by NCCL and two by MPI, 1024^3 voxels resident and streamed, PyTorch beside it, and
+# compute-sanitizer. A part that fails does not stop the others. The table comes last; OUT (default
+# build/gpu_suite) then holds table.txt, summary.json, perf.json, peers.json and log.txt.
 # --emulated does the same at toy sizes on tests/emulator, to try the script itself.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -21,7 +21,7 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -h | --help)
-      sed -n '2,11s/^# //p' "$0"
+      sed -n '2,10s/^# //p' "$0"
       exit 0
       ;;
     -*)
@@ -157,6 +157,33 @@ train_large() {
       --device-memory-limit "$limit"
 }
 
+# ranks COMMUNICATOR LAUNCHER...: quality's first run again, on many ranks.
+ranks() {
+  local communicator=$1 said=$work/ranks_$1.txt status=0
+  shift
+  "$@" "$program" bench --params "$configs/quality$suffix.json" --data-dir "$work/data" \
+    --run-index 0 --device cuda --communicator "$communicator" --timeout 30 --batch-size 1024 \
+    --save-mode none --no-resume --tuning-file "$work/tuning.json" \
+    --output-dir "$work/quality_$communicator" >"$said" 2>&1 || status=$?
+  cat "$said"
+  if grep -qE 'NCCL was not found|is not NCCL|has no MPI|MPI was not found' "$said"; then
+    return 77
+  fi
+  return "$status"
+}
+
+# One rank is all that one device can have under NCCL.
+train_nccl() {
+  ranks nccl env RANK=0 WORLD_SIZE=1 LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 MASTER_ADDR=127.0.0.1 \
+    MASTER_PORT=29517
+}
+
+# Two ranks share the device, staged through the host.
+train_mpi() {
+  command -v mpirun || return 77
+  ranks mpi mpirun --allow-run-as-root --oversubscribe -n 2
+}
+
 time_peers() {
   local python=${KANBENCH_TORCH_PYTHON:-python3} options=()
   "$python" -c 'import torch' || return 77
@@ -192,6 +219,8 @@ part volumes 60 make_volumes
 part tests 100 run_tests
 part speed 120 measure_speed
 part quality 90 train_quality
+part nccl 40 train_nccl
+part mpi 60 train_mpi
 part large 90 train_large
 part peers 120 time_peers
 part sanitizer 90 sanitize
