@@ -44,7 +44,10 @@ class SharedStepper : public Stepper {
   // From here on samples are drawn from bricks of `volume`.
   void stream(const Volume& volume) {
     Backend& backend = model_.backend();
-    const std::size_t working = backend.working_bytes(model_.spec(), most_rows_);
+    // The copy to come back to is made after this.
+    const std::size_t working = backend.working_bytes(model_.spec(), most_rows_) +
+                                model_.parameters().bytes() + model_.first_moment().bytes() +
+                                model_.second_moment().bytes();
     const std::size_t free = backend.free_bytes();
     // An eighth is left for what a step needs beside its rows.
     const std::size_t budget = (free - std::min(free, working)) / 8 * 7;
