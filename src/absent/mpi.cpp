@@ -5,8 +5,12 @@
 
 namespace kanbench {
 
-std::unique_ptr<Communicator> open_mpi() {
-  throw Error("--communicator mpi: this build has no MPI; use --communicator single");
+std::string why_no_mpi() {
+  return "This build has no MPI: install one (Debian: libopenmpi-dev) and build again.";
+}
+
+std::unique_ptr<Communicator> open_mpi(double) {
+  throw Error("--communicator mpi: " + why_no_mpi());
 }
 
 }  // namespace kanbench

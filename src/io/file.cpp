@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "io/partial_file.h"
 #include "kanbench/error.h"
 
 namespace kanbench {
@@ -36,7 +37,13 @@ bool of_the_place(int reason) {
   }
 }
 
-[[noreturn]] void fail(const std::filesystem::path& path, const std::string& what, int reason) {
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
+
+void fail_on_file(const std::filesystem::path& path, const std::string& what, int reason) {
   const std::string message = path.string() + ": " + what + ": " + std::strerror(reason);
   if (of_the_place(reason)) throw Error(message);
   throw SystemError(message);
@@ -49,34 +56,57 @@ int open_retrying(const std::filesystem::path& path, int flags) {
   return descriptor;
 }
 
-// Unique within the machine by process, within the process by count; what an earlier process of
-// the same id left behind is stepped over.
-std::filesystem::path open_beside(const std::filesystem::path& path, int& descriptor) {
+std::filesystem::path open_partial(const std::filesystem::path& path, int& descriptor) {
+  if (std::error_code ignored; std::filesystem::is_directory(path, ignored))
+    fail_on_file(path, "cannot be written", EISDIR);
+  // A rename would put a file in the place of a device or a pipe, for everyone on the machine.
+  if (std::error_code ignored;
+      std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored))
+    throw Error(path.string() + ": cannot be written: not a regular file: name another");
+  // Unique within the machine by process, within the process by count; what an earlier process of
+  // the same id left behind is stepped over.
   static std::atomic<unsigned> made{0};
   for (int attempt = 0; attempt < 1000; ++attempt) {
     std::filesystem::path beside = path;
     beside += ".partial-" + std::to_string(::getpid()) + "-" + std::to_string(made++);
     descriptor = open_retrying(beside, O_WRONLY | O_CREAT | O_EXCL);
     if (descriptor >= 0) return beside;
-    if (errno != EEXIST) fail(path, "cannot be written", errno);
+    if (errno != EEXIST) fail_on_file(path, "cannot be written", errno);
   }
-  fail(path, "cannot be written", EEXIST);
+  fail_on_file(path, "cannot be written", EEXIST);
 }
 
-std::filesystem::path directory_of(const std::filesystem::path& path) {
-  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+void write_at(const std::filesystem::path& path, int descriptor, std::int64_t offset,
+              const void* data, std::size_t bytes) {
+  constexpr std::size_t at_once = std::size_t{1} << 30;
+  const char* at = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t written = ::pwrite(descriptor, at, std::min(bytes, at_once), offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail_on_file(path, "writing failed", errno);
+    at += written;
+    offset += written;
+    bytes -= static_cast<std::size_t>(written);
+  }
 }
 
-}  // namespace
+void close_flushed(const std::filesystem::path& path, int& descriptor) {
+  if (::fsync(descriptor) != 0) fail_on_file(path, "writing failed", errno);
+  if (::close(std::exchange(descriptor, -1)) != 0) fail_on_file(path, "writing failed", errno);
+}
+
+void rename_partial(const std::filesystem::path& partial, const std::filesystem::path& path) {
+  if (::rename(partial.c_str(), path.c_str()) != 0) fail_on_file(path, "cannot be written", errno);
+  // The new name lasts through a power cut once its directory is flushed; not every file system
+  // can, and the file itself is whole either way.
+  const int directory = open_retrying(directory_of(path), O_RDONLY | O_DIRECTORY);
+  if (directory < 0) return;
+  ::fsync(directory);
+  ::close(directory);
+}
 
 AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
-  if (std::error_code ignored; std::filesystem::is_directory(path_, ignored))
-    fail(path_, "cannot be written", EISDIR);
-  // A rename would put a file in the place of a device or a pipe, for everyone on the machine.
-  if (std::error_code ignored;
-      std::filesystem::exists(path_, ignored) && !std::filesystem::is_regular_file(path_, ignored))
-    throw Error(path_.string() + ": cannot be written: not a regular file: name another");
-  temporary_ = open_beside(path_, descriptor_);
+  temporary_ = open_partial(path_, descriptor_);
 }
 
 AtomicFile::~AtomicFile() {
@@ -90,42 +120,35 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
   while (bytes > 0) {
     const ssize_t written = ::write(descriptor_, at, std::min(bytes, at_once));
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail(path_, "writing failed", errno);
+    if (written < 0) fail_on_file(path_, "writing failed", errno);
     at += written;
     bytes -= static_cast<std::size_t>(written);
   }
 }
 
 void AtomicFile::commit() {
-  if (::fsync(descriptor_) != 0) fail(path_, "writing failed", errno);
-  if (::close(std::exchange(descriptor_, -1)) != 0) fail(path_, "writing failed", errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(path_, "cannot be written", errno);
+  close_flushed(path_, descriptor_);
+  rename_partial(temporary_, path_);
   temporary_.clear();
-  // The new name lasts through a power cut once its directory is flushed; not every file system
-  // can, and the file itself is whole either way.
-  const int directory = open_retrying(directory_of(path_), O_RDONLY | O_DIRECTORY);
-  if (directory < 0) return;
-  ::fsync(directory);
-  ::close(directory);
 }
 
 std::string read_file(const std::filesystem::path& path) {
   const int descriptor = open_retrying(path, O_RDONLY);
-  if (descriptor < 0) fail(path, "cannot be read", errno);
+  if (descriptor < 0) fail_on_file(path, "cannot be read", errno);
   struct Closer {
     int descriptor;
     ~Closer() { ::close(descriptor); }
   } const closer{descriptor};
   struct stat status {};
-  if (::fstat(descriptor, &status) != 0) fail(path, "cannot be read", errno);
-  if (S_ISDIR(status.st_mode)) fail(path, "cannot be read", EISDIR);
+  if (::fstat(descriptor, &status) != 0) fail_on_file(path, "cannot be read", errno);
+  if (S_ISDIR(status.st_mode)) fail_on_file(path, "cannot be read", EISDIR);
   std::string content(static_cast<std::size_t>(std::max<off_t>(status.st_size, 0)) + 1, '\0');
   std::size_t size = 0;
   for (;;) {
     if (size == content.size()) content.resize(2 * size);
     const ssize_t got = ::read(descriptor, content.data() + size, content.size() - size);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(path, "reading failed", errno);
+    if (got < 0) fail_on_file(path, "reading failed", errno);
     if (got == 0) break;
     size += static_cast<std::size_t>(got);
   }
