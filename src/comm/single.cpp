@@ -96,9 +96,9 @@ std::unique_ptr<Communicator> open_communicator(const std::string& name, const L
   if (name == "nccl") {
     if (const std::string why = why_no_nccl(); !why.empty())
       throw Error("--communicator nccl: " + why + " Use mpi, or single for one process.");
-    return open_over(
-        launch.size > 1 && mpi_reaches(launch) ? open_whole_mpi(launch, timeout) : nullptr, launch,
-        timeout);
+    std::unique_ptr<Communicator> host;
+    if (launch.size > 1 && mpi_reaches(launch)) host = open_whole_mpi(launch, timeout);
+    return open_nccl(launch, std::move(host), timeout);
   }
   throw Error("--communicator: unknown communicator '" + name + "': use auto, single, mpi or nccl");
 }
