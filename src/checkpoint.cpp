@@ -106,10 +106,12 @@ std::uint64_t total(std::uint64_t mine, Communicator& communicator) {
   return std::accumulate(all.begin(), all.end(), std::uint64_t{0});
 }
 
-// Of each of the models that are trained together: floats, and the lowest rank that has it.
+// Of each of the models that are trained together: floats, the lowest rank that has it, and
+// whether the moments are shared out among those that do, rather than each having all.
 struct Holders {
   std::vector<std::int64_t> sizes;
   std::vector<int> lowest;
+  std::vector<bool> shared_out;
 };
 
 Holders find_holders(std::int64_t count, const std::vector<TrainedModel>& mine,
@@ -117,20 +119,24 @@ Holders find_holders(std::int64_t count, const std::vector<TrainedModel>& mine,
   const auto models = static_cast<std::size_t>(count);
   const int ranks = communicator.size();
   std::vector<double> most(3 * models, -std::numeric_limits<double>::infinity());
+  std::vector<double> moments(models);
   for (const TrainedModel& one : mine) {
     const auto i = static_cast<std::size_t>(one.number);
     check(one.number >= 0 && one.number < count && one.model->training(), "a model not trained");
     most[i] = static_cast<double>(one.model->layout().size);
     most[models + i] = -most[i];
     most[2 * models + i] = ranks - communicator.rank();
+    moments[i] = static_cast<double>(one.model->share().size());
   }
   communicator.maximum(most.data(), 3 * count);
+  communicator.sum(moments.data(), count);
   Holders holders;
   for (std::size_t i = 0; i < models; ++i) {
     check(most[2 * models + i] > 0, "a model that no rank has");
     check(most[i] == -most[models + i], "a model of several sizes");
     holders.sizes.push_back(static_cast<std::int64_t>(most[i]));
     holders.lowest.push_back(ranks - static_cast<int>(most[2 * models + i]));
+    holders.shared_out.push_back(moments[i] == most[i]);
   }
   return holders;
 }
@@ -143,7 +149,7 @@ struct Part {
   float* memory = nullptr;
 };
 
-// The moments that this rank has of a model; all of them where it keeps no share of its own.
+// The moments that this rank has of a model.
 std::array<Part, 2> moments_of(const TrainedModel& one) {
   const Range share = one.model->share();
   return {Part{one.number, Block::first_moment, share, one.model->first_moment().data()},
@@ -153,10 +159,6 @@ std::array<Part, 2> moments_of(const TrainedModel& one) {
 Part parameters_of(const TrainedModel& one) {
   return {
       one.number, Block::parameters, {0, one.model->layout().size}, one.model->parameters().data()};
-}
-
-bool has_all_moments(const TrainedModel& one) {
-  return one.model->share().size() == one.model->layout().size;
 }
 
 // Calls `use(offset, memory, bytes)` for each piece of at most a chunk.
@@ -202,10 +204,11 @@ std::uint64_t write_parts(const CheckpointLayout& layout, const Holders& holders
     hash += hash_part(layout.header().data(), layout.header().size(), 0);
   }
   for (const TrainedModel& one : mine) {
-    const bool lowest = holders.lowest[static_cast<std::size_t>(one.number)] == rank;
+    const auto number = static_cast<std::size_t>(one.number);
+    const bool lowest = holders.lowest[number] == rank;
     Backend& backend = one.model->backend();
     if (lowest) hash += write_part(layout, parameters_of(one), backend, file, room);
-    if (!lowest && has_all_moments(one)) continue;
+    if (!lowest && !holders.shared_out[number]) continue;
     for (const Part& part : moments_of(one)) hash += write_part(layout, part, backend, file, room);
   }
   return hash;

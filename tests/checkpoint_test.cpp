@@ -54,6 +54,19 @@ TEST_F(Checkpoints, OfManyModelsComeBackOnAnyRanks) {
   }
 }
 
+// Of a share for two ranks one is empty where there is a line of floats only.
+TEST_F(Checkpoints, OfTheSmallestModelComeBack) {
+  Case training;
+  training.spec = {"mlp", encoder::Identity{}, {Layer{3, 1, basis::Identity{}}}};
+  training.spec.layers[0].bias = false;
+  ASSERT_EQ(make_layout(training.spec).size, 16);
+  training.sharded = true;
+  for (const int writers : {1, 2, 3}) {
+    training.save(store(), writers, writers);
+    for (const int readers : {1, 2, 3}) EXPECT_EQ(training.load(store(), readers), writers);
+  }
+}
+
 TEST_F(Checkpoints, AreTheSameFileFromAnyRanks) {
   Case training;
   training.save(store(), 1, 9);
