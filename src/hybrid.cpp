@@ -1,5 +1,6 @@
-// A hybrid: a model a brick, of which the coarse levels and the decoder are averaged over all
-// bricks every few steps (local steps of Adam, then a mean: Stich 2019, arXiv:1805.09767).
+// A hybrid: a model a brick, of which the coarse levels and the decoder are brought together every
+// few steps: local steps of Adam, then the mean of what they changed (Stich 2019,
+// arXiv:1805.09767), over those bricks that changed it: a table's row is often one brick's alone.
 
 #include <algorithm>
 #include <cmath>
@@ -27,12 +28,13 @@ class HybridStepper : public Stepper {
     for (const std::int64_t held : voxels) all += held;
     steps_ = training.epochs * steps_per_epoch(all, training.batch_size);
     for (const HybridBrick& brick : bricks) most_rows_ = std::max(most_rows_, rows_of(brick) + 2);
-    Backend& backend = bricks.front().model->backend();
-    points_ = Buffer<float>(backend, 3 * most_rows_);
-    targets_ = Buffer<float>(backend, most_rows_);
+    points_ = Buffer<float>(backend(), 3 * most_rows_);
+    targets_ = Buffer<float>(backend(), most_rows_);
     std::int64_t floats = 0;
     for (const Range& range : shared) floats += range.size();
-    means_.resize(static_cast<std::size_t>(kBlocks * floats));
+    common_.resize(static_cast<std::size_t>(kBlocks * floats));
+    changes_.resize(2 * common_.size());
+    restored();
   }
 
   std::vector<Model*> models() const override {
@@ -53,9 +55,18 @@ class HybridStepper : public Stepper {
       all.squared_error += sums.squared_error;
       all.finite &= sums.finite;
     }
-    const std::int64_t done = first + 1;
-    if (done % training_.share_every == 0 || done == steps_) communicate([&] { average(); });
+    if (settled(first + 1)) communicate([&] { average(); });
     return {all};
+  }
+
+  bool settled(std::int64_t steps) const override {
+    return steps % training_.share_every == 0 || steps == steps_;
+  }
+
+  void restored() override {
+    each_part(*bricks_.front().model, [&](float* part, std::size_t at, std::size_t count) {
+      backend().download(common_.data() + at, part, count * sizeof(float));
+    });
   }
 
  private:
@@ -71,18 +82,20 @@ class HybridStepper : public Stepper {
 
   BatchSums take_one(const HybridBrick& brick, std::int64_t index, const TrainingStep& step,
                      std::int64_t rows) {
-    Backend& backend = brick.model->backend();
     const Rows points{points_.data(), rows, 3, rows}, targets{targets_.data(), rows, 1, rows};
     const Stream stream = make_stream(training_.seed, static_cast<std::uint32_t>(brick.number),
                                       Purpose::samples, static_cast<std::uint64_t>(index));
-    backend.sample(volume_, brick.held, stream, 0, points, targets);
+    backend().sample(volume_, brick.held, stream, 0, points, targets);
     const Objective objective{training_.loss,
                               1.0 / static_cast<double>(std::max<std::int64_t>(1, rows_of(brick)))};
-    return backend.step(*brick.model, {points.data, rows, 3, rows}, {targets.data, rows, 1, rows},
-                        objective, step.adam, step.number);
+    return backend().step(*brick.model, {points.data, rows, 3, rows}, {targets.data, rows, 1, rows},
+                          objective, step.adam, step.number);
   }
 
-  // Calls `use(model, block, position in means_)` for each shared range of each block of a model.
+  Backend& backend() const { return bricks_.front().model->backend(); }
+
+  // Calls `use(floats, position in common_, count)` for each shared range of each of a model's
+  // blocks.
   template <class Use>
   void each_part(Model& model, Use&& use) {
     std::size_t at = 0;
@@ -95,23 +108,27 @@ class HybridStepper : public Stepper {
   }
 
   void average() {
-    std::fill(means_.begin(), means_.end(), 0.0);
+    // Sums of the changes, then how many bricks made one.
+    std::fill(changes_.begin(), changes_.end(), 0.0);
+    const std::size_t counts = common_.size();
     for (const HybridBrick& brick : bricks_)
       each_part(*brick.model, [&](float* part, std::size_t at, std::size_t count) {
         floats_.resize(count);
-        brick.model->backend().download(floats_.data(), part, count * sizeof(float));
-        for (std::size_t i = 0; i < count; ++i) means_[at + i] += floats_[i];
+        backend().download(floats_.data(), part, count * sizeof(float));
+        for (std::size_t i = 0; i < count; ++i) {
+          changes_[at + i] += static_cast<double>(floats_[i]) - common_[at + i];
+          changes_[counts + at + i] += floats_[i] != common_[at + i] ? 1 : 0;
+        }
       });
-    communicator_.sum(means_.data(), static_cast<std::int64_t>(means_.size()));
-    const double share = 1 / static_cast<double>(voxels_.size());
+    communicator_.sum(changes_.data(), static_cast<std::int64_t>(changes_.size()));
+    for (std::size_t i = 0; i < counts; ++i)
+      if (changes_[counts + i] > 0)
+        common_[i] = static_cast<float>(common_[i] + changes_[i] / changes_[counts + i]);
     for (const HybridBrick& brick : bricks_) {
       each_part(*brick.model, [&](float* part, std::size_t at, std::size_t count) {
-        floats_.resize(count);
-        for (std::size_t i = 0; i < count; ++i)
-          floats_[i] = static_cast<float>(means_[at + i] * share);
-        brick.model->backend().upload(part, floats_.data(), count * sizeof(float));
+        backend().upload(part, common_.data() + at, count * sizeof(float));
       });
-      brick.model->backend().parameters_changed(*brick.model);
+      backend().parameters_changed(*brick.model);
     }
   }
 
@@ -124,8 +141,9 @@ class HybridStepper : public Stepper {
   // Of the whole training; the last ends with an averaging.
   std::int64_t steps_ = 0, most_rows_ = 0;
   Buffer<float> points_, targets_;
-  std::vector<double> means_;
-  std::vector<float> floats_;
+  // What all bricks had when they were last brought together.
+  std::vector<float> common_, floats_;
+  std::vector<double> changes_;
 };
 
 }  // namespace

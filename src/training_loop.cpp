@@ -130,6 +130,7 @@ class Loop {
 
   // Writes a checkpoint where it is time, and ends the training where that is wished.
   void heed() {
+    if (!stepper_.settled(state_.step)) return;
     if (communicator_.size() == 1) wishes_ = {wish_stop(), wishes_.save || is_time()};
     const bool last = state_.epoch == training_.epochs;
     if (wishes_.stop && !last) state_.history.interrupted = true;
@@ -162,7 +163,8 @@ class Loop {
 
   void keep_snapshot(bool epoch_begins) {
     const std::int64_t steps = state_.step - snapshot_step_;
-    if (steps >= (epoch_begins ? kSnapshotSteps : steps_between_snapshots())) take_snapshot();
+    const std::int64_t wanted = epoch_begins ? kSnapshotSteps : steps_between_snapshots();
+    if (steps >= wanted && stepper_.settled(state_.step)) take_snapshot();
   }
 
   void take_snapshot() {
@@ -222,6 +224,7 @@ class Loop {
 
   void recover() {
     for (const Snapshot& snapshot : snapshots_) snapshot.restore();
+    stepper_.restored();
     state_.adam_steps = snapshot_adam_steps_;
     ++state_.halvings;
     state_.history.failed = ++state_.failures >= kMaxFailures;

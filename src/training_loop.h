@@ -23,6 +23,11 @@ class Stepper {
   virtual std::vector<BatchSums> take(std::int64_t first, std::span<const TrainingStep> steps) = 0;
   /// Brings what it draws to where it is after so many steps.
   virtual void skip(std::int64_t) {}
+  /// Whether the models alone say, after so many steps, how training goes on: it is left there, and
+  /// comes back there, and nowhere else.
+  virtual bool settled(std::int64_t) const { return true; }
+  /// The models were brought back to such a place.
+  virtual void restored() {}
 
   double communication_seconds() const { return communication_seconds_; }
 

@@ -210,7 +210,7 @@ struct Interrupted {
       for (int leg = stop < 0 ? 1 : 0; leg < 2; ++leg) {
         const auto backend = open_cpu();
         // Room for some bricks, so that those in use change as training goes on.
-        if (in_bricks) backend->limit_memory(560 << 10);
+        if (in_bricks) backend->limit_memory(720 << 10);
         Model model(*backend, make_spec(small_run()));
         prepare_training(model, training, communicator);
         model.upload(draw_parameters(model.spec(), make_initialisation(small_run()), 1));

@@ -35,7 +35,7 @@ struct Decomposition {
   bool blend = true;
   /// Of a hybrid: steps between two averagings, and the finest grid level (by its resolution an
   /// axis) that is averaged.
-  int share_every = 8, share_resolution = 32;
+  int share_every = 8, share_resolution = 16;
   /// "fp32" or "fp16": gradients between ranks.
   std::string wire = "fp32";
   /// Each rank keeps the moments of its share of the parameters.

@@ -144,7 +144,7 @@ void RunSelection::attach_decomposition(CLI::App& app) {
                     "Steps between two averagings of a hybrid (default 8)",
                     whole_number(1, 1 << 20));
   attach_decomposed(app, "--share-resolution", &Decomposition::share_resolution, "N",
-                    "The finest level that a hybrid averages, cells an axis (default 32)",
+                    "The finest level that a hybrid averages, cells an axis (default 16)",
                     whole_number(0, 1 << 20));
   attach_decomposed(app, "--wire", &Decomposition::wire, "fp32|fp16",
                     "What gradients are sent as (default fp32)", one_of({"fp32", "fp16"}));
