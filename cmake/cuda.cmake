@@ -53,12 +53,12 @@ function(kanbench_add_cuda)
       set(CMAKE_CUDA20_${kind}_COMPILE_OPTION -std=c++20 PARENT_SCOPE)
     endif()
   endforeach()
+  set(launcher ${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_report.sh ${CMAKE_CUDA_COMPILER_LAUNCHER})
   set_target_properties(kanbench_cuda PROPERTIES
     CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON
     CUDA_RUNTIME_LIBRARY Static
     CUDA_ARCHITECTURES "${KANBENCH_CUDA_ARCHITECTURES}" POSITION_INDEPENDENT_CODE ON
-    CUDA_COMPILER_LAUNCHER
-      "${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_report.sh;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+    CUDA_COMPILER_LAUNCHER "${launcher}")
   target_include_directories(kanbench_cuda PRIVATE include src ${CMAKE_SOURCE_DIR})
   target_include_directories(kanbench_cuda SYSTEM PRIVATE ${KANBENCH_CUBLAS_INCLUDE})
   target_compile_options(kanbench_cuda PRIVATE
