@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 // Values that are decoded at once, points that are placed at once, zeros that are copied at once.
 constexpr std::int64_t kPartValues = std::int64_t{16} << 20;
 constexpr std::int64_t kPoints = std::int64_t{1} << 18;
-constexpr std::int64_t kZeros = std::int64_t{1} << 18;
+constexpr std::int64_t kZeros = std::int64_t{1} << 16;
 
 // Voxel centre i of `size` on an axis of `voxels`, in voxels.
 double position(std::int64_t i, std::int64_t size, std::int64_t voxels) {
