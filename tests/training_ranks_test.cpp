@@ -20,8 +20,7 @@ namespace {
 
 using test::on_ranks;
 
-Volume smooth_volume() {
-  const Shape shape{24, 20, 16};
+Volume smooth_volume(const Shape& shape = {24, 20, 16}) {
   auto voxels = std::make_shared<std::vector<float>>();
   for (int z = 0; z < shape.z; ++z)
     for (int y = 0; y < shape.y; ++y)
@@ -202,7 +201,8 @@ struct Interrupted {
   int ranks = 1;
 
   std::vector<float> run(int stop) const {
-    const Volume volume = smooth_volume();
+    const Volume volume = smooth_volume(in_bricks ? Shape{48, 48, 40} : Shape{24, 20, 16});
+    const std::int64_t epoch = steps_per_epoch(volume.shape.count(), training.batch_size);
     std::vector<float> result;
     on_ranks(ranks, [&](Communicator& communicator) {
       Blocks saved;
@@ -210,7 +210,7 @@ struct Interrupted {
       for (int leg = stop < 0 ? 1 : 0; leg < 2; ++leg) {
         const auto backend = open_cpu();
         // Room for some bricks, so that those in use change as training goes on.
-        if (in_bricks) backend->limit_memory(720 << 10);
+        if (in_bricks) backend->limit_memory(840 << 10);
         Model model(*backend, make_spec(small_run()));
         prepare_training(model, training, communicator);
         model.upload(draw_parameters(model.spec(), make_initialisation(small_run()), 1));
@@ -236,7 +236,7 @@ struct Interrupted {
                 : train(model, volume.view(), box, training, communicator, {}, continuation);
         EXPECT_EQ(history.interrupted, leg == 0);
         EXPECT_EQ(state->finished, leg == 1);
-        EXPECT_EQ(history.epochs.size(), leg == 1 ? 8u : static_cast<unsigned>(stop / 30));
+        EXPECT_EQ(history.epochs.size(), leg == 1 ? 8 : static_cast<std::size_t>(stop / epoch));
         if (communicator.rank() == 0) result = model.download();
       }
     });
