@@ -181,6 +181,41 @@ TEST_F(CudaRanks, PiecesAreToldOnceNothingOverflows) {
   }
 }
 
+// What 16-bit kernels read of the table follows the share that is updated.
+TEST_F(CudaRanks, CopiesFollowTheShare) {
+  for (const bool kan : {false, true}) {
+    Bench bench(make_model(kan), Precision::fp16);
+    Backend& backend = *bench.backend;
+    const std::int64_t size = bench.model.layout().size;
+    for (const Range share : {Range{0, 256}, Range{256, size - 32}, Range{size - 32, size}}) {
+      bench.model.train(share);
+      backend.sample(bench.view, whole(bench.volume.shape), make_stream(1, 0, Purpose::samples), 0,
+                     bench.point_rows(), bench.target_rows());
+      const ConstRows points{bench.points.data(), kRows, 3, kRows},
+          targets{bench.targets.data(), kRows, 1, kRows};
+      backend.gradient(bench.model, points, targets, {loss::L1{}, 1.0 / kRows});
+      const std::vector<float> before = bench.model.download();
+      Adam adam;
+      adam.encoder_rate = adam.decoder_rate = 0.1f;
+      EXPECT_TRUE(backend.update(bench.model, adam, 1));
+      std::vector<float> after = bench.model.download();
+      EXPECT_NE(before, after);
+      std::copy(before.begin() + share.begin, before.begin() + share.end,
+                after.begin() + share.begin);
+      EXPECT_EQ(before, after);
+      std::vector<float> values[2];
+      for (int packed = 0; packed < 2; ++packed) {
+        if (packed) backend.parameters_changed(bench.model);
+        Buffer<float> out(backend, kRows);
+        backend.predict(bench.model, points, {out.data(), kRows, 1, kRows});
+        values[packed].resize(kRows);
+        backend.download(values[packed].data(), out.data(), out.bytes());
+      }
+      EXPECT_EQ(values[0], values[1]);
+    }
+  }
+}
+
 std::vector<float> wire_and_back(const std::vector<float>& numbers, int ranks,
                                  std::uint32_t* largest_bits = nullptr) {
   const auto count = static_cast<std::int64_t>(numbers.size());

@@ -8,10 +8,10 @@
 
 #include <chrono>
 #include <cmath>
-#include <optional>
 #include <regex>
 #include <thread>
 
+#include "kanbench/communicator.h"
 #include "program.h"
 
 namespace kanbench::test {
@@ -105,10 +105,14 @@ class ProgramCudaRanks : public testing::Test {
     return outcomes;
   }
 
-  /// The program under `mpirun -n ranks`; nothing where there is no mpirun.
-  std::optional<Outcome> run_mpi(int ranks, const Words& words,
-                                 const std::string& emulator = "devices=2") {
-    if (std::system("command -v mpirun >/dev/null 2>&1") != 0) return std::nullopt;
+  /// Why run_mpi() cannot be; empty where it can.
+  static std::string why_no_mpirun() {
+    if (std::system("command -v mpirun >/dev/null 2>&1") != 0) return "there is no mpirun here";
+    return why_no_mpi();
+  }
+
+  /// The program under `mpirun -n ranks`.
+  Outcome run_mpi(int ranks, const Words& words, const std::string& emulator = "devices=2") {
     std::string line = "cd '" + here_.path().string() + "' && mpirun --allow-run-as-root " +
                        "--oversubscribe -n " + std::to_string(ranks);
     for (const auto& [name, value] : environment(emulator)) {
@@ -118,8 +122,8 @@ class ProgramCudaRanks : public testing::Test {
     line += std::string(" ") + KANBENCH_PROGRAM;
     for (const std::string& word : words) line += " '" + word + "'";
     const int status = std::system((line + " >out 2>error").c_str());
-    return Outcome{WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(here_ / "out"),
-                   contents(here_ / "error")};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, contents(here_ / "out"),
+            contents(here_ / "error")};
   }
 
   // What is quoted in a row says how it came about.
@@ -158,16 +162,14 @@ TEST_F(ProgramCudaRanks, ReachWithoutMpiWhatOneRankReaches) {
 }
 
 TEST_F(ProgramCudaRanks, ReachUnderMpiWhatOneRankReaches) {
+  if (const std::string why = why_no_mpirun(); !why.empty()) GTEST_SKIP() << why;
   const double wanted = alone();
   for (const char* communicator : {"nccl", "mpi", "auto"}) {
     // MPI's ranks may share a device.
     const bool one = std::string(communicator) == "mpi";
-    const auto outcome = run_mpi(2, bench(communicator, {"--communicator", communicator}),
-                                 one ? "devices=1" : "devices=2");
-    if (!outcome) GTEST_SKIP() << "there is no mpirun here";
-    if (outcome->error.find("this build has no MPI") != std::string::npos)
-      GTEST_SKIP() << outcome->error;
-    ASSERT_EQ(outcome->status, 0) << communicator << ": " << outcome->error;
+    const Outcome outcome = run_mpi(2, bench(communicator, {"--communicator", communicator}),
+                                    one ? "devices=1" : "devices=2");
+    ASSERT_EQ(outcome.status, 0) << communicator << ": " << outcome.error;
     EXPECT_NEAR(psnr(communicator), wanted, 0.15) << communicator;
   }
 }
@@ -179,11 +181,13 @@ TEST_F(ProgramCudaRanks, AreRefusedOnOneDevice) {
     EXPECT_EQ(lines(outcome.error).size(), 1u) << outcome.error;
     EXPECT_NE(outcome.error.find("GPU"), std::string::npos) << outcome.error;
   }
-  const auto outcome = run_mpi(2, words, "devices=1");
-  if (!outcome || outcome->error.find("this build has no MPI") != std::string::npos) return;
-  EXPECT_EQ(outcome->status, 2) << outcome->error;
-  EXPECT_NE(outcome->error.find("ranks 0 and 1 are on one GPU"), std::string::npos)
-      << outcome->error;
+}
+
+TEST_F(ProgramCudaRanks, AreRefusedOnOneDeviceUnderMpi) {
+  if (const std::string why = why_no_mpirun(); !why.empty()) GTEST_SKIP() << why;
+  const Outcome outcome = run_mpi(2, bench("one", {"--communicator", "nccl"}), "devices=1");
+  EXPECT_EQ(outcome.status, 2) << outcome.error;
+  EXPECT_NE(outcome.error.find("ranks 0 and 1 are on one GPU"), std::string::npos) << outcome.error;
 }
 
 TEST_F(ProgramCudaRanks, SayThatThePortIsTaken) {
