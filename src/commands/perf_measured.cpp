@@ -76,7 +76,7 @@ class Rehearsal {
     Training training = endless(rows);
     training.wire = plan.wire;
     training.sharded = plan.sharded;
-    training.adam.encoder_rate = training.adam.decoder_rate = 1e-6f;
+    training.adam.encoder_rate = training.adam.decoder_rate = 0;
     Measured measured;
     measure_stages(training, std::max<std::int64_t>(1, rows / communicator_.size()), measured);
     measure_training(training, communicator_, measured);

@@ -40,23 +40,13 @@ double seconds_of(const std::vector<Stage>& stages, const std::string& name) {
   return 0;
 }
 
-// The stages of one batch, as a rank among others goes through them.
-struct Point {
-  double rows = 0, step = 0, sample = 0, decode = 0, scatter = 0;
-};
-
-Point measure_point(TimedRun& timed, double seconds) {
-  Point point;
-  point.rows = static_cast<double>(timed.rows());
-  point.step = point.rows / timed.training_rate(seconds);
-  const std::vector<Stage> stages = timed.stages();
-  point.sample = seconds_of(stages, "sample");
-  point.scatter = seconds_of(stages, "scatter");
-  const double fused = seconds_of(stages, "gradient");
-  point.decode = fused > 0 ? std::max(0.0, fused - point.scatter)
-                           : seconds_of(stages, "encode") + seconds_of(stages, "forward") +
-                                 seconds_of(stages, "backward");
-  return point;
+// Of a gradient's time the part that scatters into the levels, by the stages timed alone.
+double scattered_part(const std::vector<Stage>& stages) {
+  const double scatter = seconds_of(stages, "scatter"), fused = seconds_of(stages, "gradient");
+  const double all = fused > 0 ? fused
+                               : seconds_of(stages, "encode") + seconds_of(stages, "forward") +
+                                     seconds_of(stages, "backward") + scatter;
+  return std::clamp(scatter / all, 0.0, 1.0);
 }
 
 void scale(Cost& cost, double factor) {
@@ -156,13 +146,14 @@ std::vector<std::int64_t> parse_ranks(const std::string& word, const std::string
 
 OneRank measure_one_rank(const Run& run, const Volume& volume, Backend& backend, double seconds) {
   OneRank one;
-  Point large;
+  TimedRun::Steps large;
+  double scattered = 0;
   {
     TimedRun timed(run, volume, backend);
-    large = measure_point(timed, seconds);
+    large = timed.steps(seconds);
+    scattered = scattered_part(timed.stages());
     one.rows = timed.rows();
     one.precision = name(timed.model().precision());
-    one.costs.update = timed.update_seconds(seconds);
     const Layout& layout = timed.model().layout();
     one.parameters = layout.parameters;
     one.costs.decoder = layout.size - layout.decoder_begin;
@@ -170,14 +161,18 @@ OneRank measure_one_rank(const Run& run, const Volume& volume, Backend& backend,
       one.costs.levels.push_back(layout.slices[l].size());
   }
   TimedRun timed(run, volume, backend, std::max<std::int64_t>(1, one.rows / 8));
-  const Point small = measure_point(timed, seconds);
-  const auto fit = [&](double Point::*stage) {
-    return fit_cost(small.rows, small.*stage, large.rows, large.*stage);
+  const TimedRun::Steps small = timed.steps(seconds);
+  const auto fit = [&](double TimedRun::Steps::*stage) {
+    return fit_cost(static_cast<double>(timed.rows()), small.*stage, static_cast<double>(one.rows),
+                    large.*stage);
   };
-  one.costs.step = fit(&Point::step);
-  one.costs.sample = fit(&Point::sample);
-  one.costs.decode = fit(&Point::decode);
-  one.costs.scatter = fit(&Point::scatter);
+  one.costs.step = fit(&TimedRun::Steps::alone);
+  one.costs.sample = fit(&TimedRun::Steps::sample);
+  const Cost gradient = fit(&TimedRun::Steps::gradient);
+  one.costs.decode = one.costs.scatter = gradient;
+  scale(one.costs.decode, 1 - scattered);
+  scale(one.costs.scatter, scattered);
+  one.costs.update = large.update;
   return one;
 }
 

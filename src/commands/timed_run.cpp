@@ -111,12 +111,54 @@ std::vector<Stage> TimedRun::stages() {
   return backend_.profile(model_, view_, rows_, training_.loss, training_.adam);
 }
 
-double TimedRun::update_seconds(double seconds) {
+TimedRun::Steps TimedRun::take_both() {
+  Steps took;
+  took.alone = seconds_of([&] { train(); }, values_) / backend_.steps_per_call();
+  const ConstRows points{points_.data(), rows_, 3, rows_}, targets{values_.data(), rows_, 1, rows_};
+  const Objective objective{training_.loss, 1 / static_cast<double>(rows_)};
+  const Stream stream =
+      make_stream(run_.seed, 1, Purpose::samples, static_cast<std::uint64_t>(step_));
+  const auto sample = [&] {
+    backend_.sample(view_, whole(volume_.shape), stream, 0, {points_.data(), rows_, 3, rows_},
+                    values());
+  };
+  took.sample = seconds_of(sample, values_);
+  const auto gradient = [&] {
+    backend_.gradient(model_, points, targets, objective, [](Range) {});
+  };
+  took.gradient = seconds_of(gradient, model_.gradient());
+  // Of all ranks together hardly a parameter has no gradient; but they must stay what they are,
+  // lest their arithmetic become another's.
+  const std::vector<float> summed(static_cast<std::size_t>(model_.layout().size), 1e-6f);
+  backend_.upload(model_.gradient().data(), summed.data(), model_.gradient().bytes());
+  Adam still = training_.adam;
+  still.encoder_rate = still.decoder_rate = 0;
   const auto update = [&] {
     backend_.gradient_changed(model_);
-    backend_.update(model_, training_.adam, ++step_);
+    backend_.update(model_, still, ++step_);
   };
-  return 1 / best_rate(seconds, update, [&] { wait_for(model_.parameters()); });
+  took.update = seconds_of(update, model_.parameters());
+  return took;
+}
+
+TimedRun::Steps TimedRun::steps(double seconds) {
+  Steps least = take_both();
+  double total = 0;
+  for (int i = 0; i < 4 || total < 2 * seconds; ++i) {
+    const Steps took = take_both();
+    for (double Steps::*stage : {&Steps::alone, &Steps::sample, &Steps::gradient, &Steps::update}) {
+      least.*stage = std::min(least.*stage, took.*stage);
+      total += took.*stage;
+    }
+  }
+  return least;
+}
+
+double TimedRun::seconds_of(const std::function<void()>& work, const Buffer<float>& computed) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  wait_for(computed);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 }  // namespace kanbench

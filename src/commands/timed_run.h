@@ -26,13 +26,19 @@ class TimedRun {
   double decoding_rate(double seconds);
   /// Each stage of a step timed alone.
   std::vector<Stage> stages();
-  /// Seconds of Adam on all parameters, as after a sum over ranks.
-  double update_seconds(double seconds);
+  /// Seconds of a step of a rank alone, and of the stages of a rank among others, which updates all
+  /// parameters by gradients summed elsewhere; measured in turns, the least of each.
+  struct Steps {
+    double alone = 0, sample = 0, gradient = 0, update = 0;
+  };
+  Steps steps(double seconds);
 
  private:
   std::int64_t choose_rows() const;
   void train();
+  Steps take_both();
   void wait_for(const Buffer<float>& computed);
+  double seconds_of(const std::function<void()>& work, const Buffer<float>& computed);
   Rows values() const { return {values_.data(), rows_, 1, rows_}; }
 
   const Run& run_;
