@@ -109,7 +109,7 @@ std::int64_t Fetches::begin(void* host, const void* from, std::size_t bytes, cud
   const std::lock_guard lock(mutex_);
   checked(cudaEventRecord(before_, after));
   checked(cudaStreamWaitEvent(stream_, before_, 0));
-  checked(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_));
+  if (bytes > 0) checked(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream_));
   const cudaEvent_t event = take_event();
   under_way_[++last_] = event;
   checked(cudaEventRecord(event, stream_));
