@@ -45,6 +45,34 @@ if(KANBENCH_CUDA)
 endif()
 kanbench_feature(CUDA ${cuda_found} "${cuda_hint}")
 
+set(mpi_found 0)
+set(mpi_hint "it was not looked for")
+if(KANBENCH_MPI)
+  # Its C++ bindings are of no use.
+  set(MPI_CXX_SKIP_MPICXX ON)
+  find_package(MPI QUIET COMPONENTS CXX)
+  set(mpi_hint "no MPI was found (Debian: libopenmpi-dev)")
+  if(MPI_CXX_FOUND)
+    set(mpi_found 1)
+  endif()
+endif()
+kanbench_feature(MPI ${mpi_found} "${mpi_hint}")
+
+# What the program and the module that links MPI must have in common.
+set(KANBENCH_MPI_VERSION
+  "${PROJECT_VERSION} ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+
+# kanbench_add_mpi(): libkanbench_mpi.so beside the program, which opens it by name.
+function(kanbench_add_mpi)
+  add_library(kanbench_mpi MODULE src/comm/mpi.cpp)
+  target_include_directories(kanbench_mpi PRIVATE include src)
+  set_source_files_properties(src/comm/mpi.cpp src/comm/mpi_library.cpp PROPERTIES
+    COMPILE_DEFINITIONS "KANBENCH_MPI_VERSION=\"${KANBENCH_MPI_VERSION}\"")
+  add_dependencies(kanbench_core kanbench_mpi)
+  target_link_libraries(kanbench_mpi PRIVATE kanbench_options MPI::MPI_CXX ${CMAKE_DL_LIBS})
+  install(TARGETS kanbench_mpi LIBRARY DESTINATION lib/kanbench)
+endfunction()
+
 # Appends the chosen sources to the list named `sources`.
 macro(kanbench_select_features sources)
   if(KANBENCH_WITH_PNG)
@@ -59,5 +87,10 @@ macro(kanbench_select_features sources)
     list(REMOVE_ITEM ${sources} ${CMAKE_SOURCE_DIR}/src/io/zfp.cpp)
     list(APPEND ${sources} src/absent/zfp.cpp)
   endif()
-  list(APPEND ${sources} src/absent/mpi.cpp)
+  if(KANBENCH_WITH_MPI)
+    list(APPEND kanbench_feature_libraries ${CMAKE_DL_LIBS})
+  else()
+    list(FILTER ${sources} EXCLUDE REGEX "src/comm/mpi_")
+    list(APPEND ${sources} src/absent/mpi.cpp)
+  endif()
 endmacro()

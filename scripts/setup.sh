@@ -4,7 +4,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev
-  libpng-dev libzfp-dev clang-format clang libclang-rt-dev python3)
+  libpng-dev libzfp-dev libopenmpi-dev openmpi-bin clang-format clang libclang-rt-dev python3)
 
 if ! command -v dpkg-query >/dev/null; then
   echo "setup: no dpkg here. Needed are the equivalents of these Debian packages: ${packages[*]}"

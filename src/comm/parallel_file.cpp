@@ -1,5 +1,4 @@
-// A file that the ranks of any communicator write through the system, all into one file that lies
-// beside its place until it is whole.
+#include "comm/parallel_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -8,16 +7,16 @@
 #include <utility>
 
 #include "io/partial_file.h"
-#include "kanbench/communicator.h"
 #include "kanbench/error.h"
 
 namespace kanbench {
 namespace {
 
-class SystemParallelFile : public ParallelFile {
+class PartialParallelFile : public ParallelFile {
  public:
-  SystemParallelFile(Communicator& communicator, std::filesystem::path path, std::int64_t bytes)
-      : communicator_(communicator), path_(std::move(path)) {
+  PartialParallelFile(Communicator& communicator, std::filesystem::path path, std::int64_t bytes,
+                      FileAccess access)
+      : communicator_(communicator), path_(std::move(path)), access_(std::move(access)) {
     try {
       open(bytes);
     } catch (...) {
@@ -25,14 +24,17 @@ class SystemParallelFile : public ParallelFile {
       throw;
     }
   }
-  ~SystemParallelFile() override { discard(); }
+  ~PartialParallelFile() override { discard(); }
 
   void write(std::int64_t offset, const void* data, std::size_t bytes) override {
-    write_at(path_, descriptor_, offset, data, bytes);
+    access_.write(offset, data, bytes);
   }
 
   void commit() override {
-    together(communicator_, [&] { close_flushed(path_, descriptor_); });
+    together(communicator_, [&] {
+      opened_ = false;
+      access_.close(true);
+    });
     together(communicator_, [&] {
       if (communicator_.rank() == 0) rename_partial(partial_, path_);
     });
@@ -43,14 +45,16 @@ class SystemParallelFile : public ParallelFile {
   void open(std::int64_t bytes) {
     together(communicator_, [&] {
       if (communicator_.rank() != 0) return;
-      partial_ = open_partial(path_, descriptor_);
-      if (::ftruncate(descriptor_, bytes) != 0) fail_on_file(path_, "writing failed", errno);
+      int descriptor = -1;
+      partial_ = open_partial(path_, descriptor);
+      const int reason = ::ftruncate(descriptor, bytes) == 0 ? 0 : errno;
+      ::close(descriptor);
+      if (reason != 0) fail_on_file(path_, "writing failed", reason);
     });
     share_name();
     together(communicator_, [&] {
-      if (communicator_.rank() == 0) return;
-      descriptor_ = open_retrying(partial_, O_WRONLY);
-      if (descriptor_ < 0) fail_on_file(path_, "cannot be written", errno);
+      access_.open(partial_);
+      opened_ = true;
     });
   }
 
@@ -64,20 +68,51 @@ class SystemParallelFile : public ParallelFile {
   }
 
   void discard() noexcept {
-    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+    if (std::exchange(opened_, false)) access_.close(false);
     if (communicator_.rank() == 0 && !partial_.empty()) ::unlink(partial_.c_str());
   }
 
   Communicator& communicator_;
   std::filesystem::path path_, partial_;
-  int descriptor_ = -1;
+  FileAccess access_;
+  bool opened_ = false;
 };
+
+// Through the system alone.
+FileAccess system_access(const std::filesystem::path& path) {
+  // Closes what a failure left open.
+  struct Opened {
+    int descriptor = -1;
+    ~Opened() {
+      if (descriptor >= 0) ::close(descriptor);
+    }
+  };
+  const auto opened = std::make_shared<Opened>();
+  FileAccess access;
+  access.open = [path, opened](const std::filesystem::path& partial) {
+    opened->descriptor = open_retrying(partial, O_WRONLY);
+    if (opened->descriptor < 0) fail_on_file(path, "cannot be written", errno);
+  };
+  access.write = [path, opened](std::int64_t offset, const void* data, std::size_t bytes) {
+    write_at(path, opened->descriptor, offset, data, bytes);
+  };
+  access.close = [path, opened](bool flush) {
+    if (flush) close_flushed(path, opened->descriptor);
+  };
+  return access;
+}
 
 }  // namespace
 
+std::unique_ptr<ParallelFile> create_parallel_file(Communicator& communicator,
+                                                   const std::filesystem::path& path,
+                                                   std::int64_t bytes, FileAccess access) {
+  return std::make_unique<PartialParallelFile>(communicator, path, bytes, std::move(access));
+}
+
 std::unique_ptr<ParallelFile> Communicator::create_file(const std::filesystem::path& path,
                                                         std::int64_t bytes) {
-  return std::make_unique<SystemParallelFile>(*this, path, bytes);
+  return create_parallel_file(*this, path, bytes, system_access(path));
 }
 
 }  // namespace kanbench
