@@ -35,6 +35,7 @@ struct Parts {
 };
 
 Parts half_ring(const Link& link, double n, double bytes) {
+  if (n <= 1) return {};
   return {(n - 1) * link.latency, (n - 1) / n * bytes / link.bandwidth};
 }
 

@@ -115,6 +115,15 @@ TEST(Scaling, ASumIsARingOrATree) {
   EXPECT_EQ(scatter_traffic(link, 1, 1e9).seconds(), 0);
 }
 
+// A network of one node need not say what is between nodes.
+TEST(Scaling, OneNodeHasNothingBetween) {
+  const Network node{"node", 1e-6, 1e9, 16, 0, 0, ""};
+  EXPECT_NEAR(scatter_traffic(node, 4, 1e9).seconds(), 0.75 + 3e-6, 1e-9);
+  for (const ScalingPlan& plan : all_plans())
+    EXPECT_TRUE(
+        std::isfinite(scale_step(some_costs(), plan, node, Scaling::weak, kRows, 16).seconds));
+}
+
 TEST(Scaling, NodesSumWithinAndBetween) {
   const Network nodes{"nodes", 0, 1e10, 8, 0, 1e9, ""};
   const Traffic inside = sum_traffic(nodes, 8, 1e9);
