@@ -10,6 +10,7 @@
 #include <cmath>
 #include <regex>
 #include <thread>
+#include <tuple>
 
 #include "kanbench/communicator.h"
 #include "program.h"
@@ -164,13 +165,17 @@ TEST_F(ProgramCudaRanks, ReachWithoutMpiWhatOneRankReaches) {
 TEST_F(ProgramCudaRanks, ReachUnderMpiWhatOneRankReaches) {
   if (const std::string why = why_no_mpirun(); !why.empty()) GTEST_SKIP() << why;
   const double wanted = alone();
-  for (const char* communicator : {"nccl", "mpi", "auto"}) {
-    // MPI's ranks may share a device.
-    const bool one = std::string(communicator) == "mpi";
-    const Outcome outcome = run_mpi(2, bench(communicator, {"--communicator", communicator}),
-                                    one ? "devices=1" : "devices=2");
-    ASSERT_EQ(outcome.status, 0) << communicator << ": " << outcome.error;
-    EXPECT_NEAR(psnr(communicator), wanted, 0.15) << communicator;
+  // MPI's ranks may share a device, through whose host memory what they send goes.
+  const std::tuple<const char*, Words, const char*> ways[] = {
+      {"nccl", {"--communicator", "nccl"}, "devices=2"},
+      {"auto", {}, "devices=2"},
+      {"mpi", {"--communicator", "mpi"}, "devices=1"},
+      {"shares", {"--communicator", "mpi", "--sharded", "--wire", "fp16"}, "devices=1"},
+      {"lazy", {"--communicator", "mpi", "--sharded"}, "devices=1,lazy=1"}};
+  for (const auto& [name, more, emulator] : ways) {
+    const Outcome outcome = run_mpi(2, bench(name, more), emulator);
+    ASSERT_EQ(outcome.status, 0) << name << ": " << outcome.error;
+    EXPECT_NEAR(psnr(name), wanted, 0.15) << name;
   }
 }
 
