@@ -19,7 +19,8 @@ struct Launch {
 };
 
 /// Reads OMPI_COMM_WORLD_*, PMI_*, SLURM_* (of a step, not of a batch script) or RANK, WORLD_SIZE,
-/// LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT, the first of these that is there.
+/// LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR, MASTER_PORT, the first of these that is there;
+/// the last where torchrun says that it runs, since srun may have started it.
 /// `variable` gives a variable's value or null. Throws Error naming the variable where one is
 /// missing beside another, no number, or out of range.
 Launch read_launch(const std::function<const char*(const char*)>& variable);

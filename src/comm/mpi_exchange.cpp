@@ -153,7 +153,15 @@ void MpiSum::sum_halves(MpiTurn& turn, float* block, std::span<const Range> chun
       own[at + i] = (everywhere ? from_half(sums[at + i]) : total) * back;
     }
   }
-  if (!everywhere) return;
+  if (everywhere) gather_halves(turn, block, chunks, longest, back);
+}
+
+// Each rank's sums lie in outgoing_ at its place.
+void MpiSum::gather_halves(MpiTurn& turn, float* block, std::span<const Range> chunks,
+                           std::int64_t longest, float back) {
+  const int rank = turn.mpi.rank(), ranks = turn.mpi.size();
+  const std::int64_t count = chunks[static_cast<std::size_t>(rank)].size();
+  const std::uint16_t* const sums = outgoing_.data() + rank * longest;
   for_others(rank, ranks, [&](int to, int from) {
     const Range& theirs = chunks[static_cast<std::size_t>(from)];
     if (theirs.size() > 0)

@@ -31,6 +31,8 @@ class MpiSum {
   void sum_floats(MpiTurn& turn, float* block, std::span<const Range> chunks);
   void sum_halves(MpiTurn& turn, float* block, std::span<const Range> chunks, float scale,
                   bool everywhere);
+  void gather_halves(MpiTurn& turn, float* block, std::span<const Range> chunks,
+                     std::int64_t longest, float back);
   void gather_floats(MpiTurn& turn, float* block, std::span<const Range> chunks);
 
   std::vector<float> floats_;

@@ -128,28 +128,33 @@ MpiWorker::MpiWorker(std::function<std::unique_ptr<Mpi>()> open, double timeout)
   }
 }
 
+bool MpiWorker::open(State& state) {
+  try {
+    std::unique_ptr<Mpi> mpi = state.open();
+    std::vector<std::string> starts;
+    for (const MpiPeer& peer : mpi->peers()) starts.push_back(start_of(peer.process));
+    const std::lock_guard lock(state.mutex);
+    state.rank = mpi->rank();
+    state.size = mpi->size();
+    state.reads_devices = mpi->reads_devices();
+    state.peers = mpi->peers();
+    state.starts = std::move(starts);
+    state.spoken = mpi->shared_number();
+    state.mpi = std::move(mpi);
+    return true;
+  } catch (...) {
+    const std::lock_guard lock(state.mutex);
+    if (!state.failure) state.failure = std::current_exception();
+    state.idle = true;
+    state.changed.notify_all();
+    return false;
+  }
+}
+
 void MpiWorker::work(const std::shared_ptr<State>& state) {
   // Sleeps of microseconds would otherwise last fifty longer.
   prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
-  try {
-    std::unique_ptr<Mpi> mpi = state->open();
-    std::vector<std::string> starts;
-    for (const MpiPeer& peer : mpi->peers()) starts.push_back(start_of(peer.process));
-    const std::lock_guard lock(state->mutex);
-    state->rank = mpi->rank();
-    state->size = mpi->size();
-    state->reads_devices = mpi->reads_devices();
-    state->peers = mpi->peers();
-    state->starts = std::move(starts);
-    state->spoken = mpi->shared_number();
-    state->mpi = std::move(mpi);
-  } catch (...) {
-    const std::lock_guard lock(state->mutex);
-    if (!state->failure) state->failure = std::current_exception();
-    state->idle = true;
-    state->changed.notify_all();
-    return;
-  }
+  if (!open(*state)) return;
   MpiTurn turn(*state->mpi, [&state] { return state->given_up.load(); });
   for (;;) {
     Operation operation;

@@ -56,6 +56,7 @@ class MpiWorker {
  private:
   struct State;
   class Watch;
+  static bool open(State& state);
   static void work(const std::shared_ptr<State>& state);
   void leave();
   void give_up(std::unique_lock<std::mutex>& lock);
