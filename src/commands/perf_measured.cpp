@@ -1,6 +1,7 @@
 // kanbench perf --scaling --measured: real steps on the ranks that there are, stage by stage.
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <functional>
@@ -8,6 +9,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <tuple>
 
 #include "commands/console.h"
 #include "commands/perf_scaling.h"
@@ -56,14 +58,20 @@ class Rehearsal {
   Network probe(std::int64_t floats) {
     const int n = communicator_.size();
     Buffer<float> block(backend_, std::min(kBucketFloats, floats));
-    const auto time = [&](std::int64_t count) {
-      return best([&] {
-        communicator_.begin_sum(block.data(), {0, count}, Wire::fp32);
-        communicator_.finish();
-        wait(block);
-      });
+    const auto sum = [&](std::int64_t count) {
+      double least = std::numeric_limits<double>::infinity();
+      for (int i = 0; i < 20; ++i) {
+        double took = time([&] {
+          communicator_.begin_sum(block.data(), {0, count}, Wire::fp32);
+          communicator_.finish();
+          wait(block);
+        });
+        communicator_.maximum(&took, 1);
+        least = std::min(least, took);
+      }
+      return least;
     };
-    const double small = time(std::min<std::int64_t>(16, block.size())), large = time(block.size());
+    const double small = sum(std::min<std::int64_t>(16, block.size())), large = sum(block.size());
     Network network{"as measured here", 0, 0, std::int64_t{1} << 40, 0, 0, ""};
     network.latency = small / (2 * std::ceil(std::log2(n)));
     const double bandwidth_seconds = std::max(1e-9, large - 2 * (n - 1) * network.latency);
@@ -124,40 +132,22 @@ class Rehearsal {
     backend_.download(&last, block.data() + block.size() - 1, sizeof last);
   }
 
-  // The least of several over the slowest rank of each; `ready` goes before each, untimed.
-  double best(const std::function<void()>& work, const std::function<void()>& ready = {}) {
-    double least = std::numeric_limits<double>::infinity(), total = 0;
-    for (int i = 0; i < 4 || (total < seconds_ / 4 && i < 200); ++i) {
-      if (ready) ready();
-      communicator_.barrier();
-      const Clock::time_point start = Clock::now();
-      work();
-      double took = since(start);
-      communicator_.maximum(&took, 1);
-      if (i > 0) least = std::min(least, took);
-      total += took;
-    }
-    return least;
+  // Seconds of `work`, begun by all ranks together.
+  double time(const std::function<void()>& work) {
+    communicator_.barrier();
+    const Clock::time_point start = Clock::now();
+    work();
+    return since(start);
   }
 
-  // Each stage begins when all ranks have done with the one before.
+  // Each stage begins when all ranks have done with the one before; the least of several, each as
+  // long as its slowest rank takes.
   void measure_stages(const Training& training, std::int64_t rows, Measured& measured) {
     const std::unique_ptr<Model> held = make_model(training, communicator_);
     Model& model = *held;
     Buffer<float> points(backend_, 3 * rows), targets(backend_, rows);
     const Rows to{points.data(), rows, 3, rows}, values{targets.data(), rows, 1, rows};
-    const Stream stream =
-        make_stream(run_.seed, static_cast<std::uint32_t>(communicator_.rank()), Purpose::samples);
     const Objective objective{training.loss, 1.0 / static_cast<double>(training.batch_size)};
-    measured.sample = best([&] {
-      backend_.sample(view_, box_, stream, 0, to, values);
-      wait(targets);
-    });
-    measured.gradient = best([&] {
-      backend_.gradient(model, {to.data, rows, 3, rows}, {values.data, rows, 1, rows}, objective,
-                        [](Range) {});
-      wait(model.gradient());
-    });
     const std::vector<Range> shares = training.sharded
                                           ? shares_of(model.layout().size, communicator_.size())
                                           : std::vector<Range>{};
@@ -166,14 +156,39 @@ class Rehearsal {
     const auto fill = [&] {
       backend_.upload(model.gradient().data(), summed.data(), model.gradient().bytes());
     };
-    measured.sum = best([&] { sum(model, training, shares); }, fill);
-    std::int64_t step = 0;
-    const auto update = [&] {
-      backend_.gradient_changed(model);
-      backend_.update(model, training.adam, ++step);
-      wait(model.parameters());
-    };
-    measured.update = best(update, fill);
+    const auto rank = static_cast<std::uint32_t>(communicator_.rank());
+    std::array<double, 4> least;
+    least.fill(std::numeric_limits<double>::infinity());
+    double total = 0;
+    for (std::int64_t step = 1; step <= 4 || (total < seconds_ && step < 400); ++step) {
+      const Stream stream =
+          make_stream(run_.seed, rank, Purpose::samples, static_cast<std::uint64_t>(step));
+      std::array<double, 4> took;
+      took[0] = time([&] {
+        backend_.sample(view_, box_, stream, 0, to, values);
+        wait(targets);
+      });
+      took[1] = time([&] {
+        backend_.gradient(model, {to.data, rows, 3, rows}, {values.data, rows, 1, rows}, objective,
+                          [](Range) {});
+        wait(model.gradient());
+      });
+      fill();
+      took[2] = time([&] { sum(model, training, shares); });
+      fill();
+      took[3] = time([&] {
+        backend_.gradient_changed(model);
+        backend_.update(model, training.adam, step);
+        wait(model.parameters());
+      });
+      communicator_.maximum(took.data(), took.size());
+      for (std::size_t i = 0; i < took.size(); ++i) {
+        least[i] = std::min(least[i], took[i]);
+        total += took[i];
+      }
+    }
+    std::tie(measured.sample, measured.gradient, measured.sum, measured.update) =
+        std::tie(least[0], least[1], least[2], least[3]);
   }
 
   void sum(Model& model, const Training& training, const std::vector<Range>& shares) {
