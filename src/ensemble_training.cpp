@@ -10,6 +10,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <utility>
 
 #include "brick_record.h"
 #include "kanbench/benchmark.h"
@@ -128,13 +129,19 @@ class EnsembleRun {
         continue;
       }
       if (list_->complete()) return;
-      if (!said && progress_.notice)
-        progress_.notice("waits for " + std::to_string(list_->count() - list_->finished()) +
-                         " bricks that other processes train");
-      said = true;
+      if (!std::exchange(said, true)) say_waiting();
       std::this_thread::sleep_for(kPoll);
     }
     if (communicator_.size() > 1) list_->tell_to_stop(job_);
+  }
+
+  // Beside ranks of the same command it goes without saying.
+  void say_waiting() const {
+    const auto& say = communicator_.size() > 1 ? progress_.detail : progress_.notice;
+    const std::int64_t left = list_->count() - list_->finished();
+    if (say)
+      say("waits for " + std::to_string(left) + (left == 1 ? " brick" : " bricks") +
+          " in the hands of other processes");
   }
 
   // Asked after every step: looks at the disk now and then.
