@@ -196,8 +196,10 @@ class Benchmark {
     trial.metrics = {kNan, kNan, kNan, kNan, kNan};
     const std::unique_ptr<Trained> trained = train_run(plan_, seed, trial.history);
     if (trial.history.failed)
-      fail("seed " + std::to_string(seed) +
-           ": the loss was not finite three times in a row; try a smaller lrate");
+      fail("seed " + std::to_string(seed) + ": " +
+           (trial.history.failure.empty()
+                ? "the loss was not finite three times in a row; try a smaller lrate"
+                : trial.history.failure));
     else if (trial.history.interrupted)
       interrupt(trial);
     else if (trained)
@@ -211,6 +213,7 @@ class Benchmark {
   void measure(Trained& trained, Trial& trial) {
     trial.inr_bytes = trained.bytes();
     if (trained.parameters() > 0) result_.n_parameters = trained.parameters();
+    if (trained.batch_size() > 0) result_.batch_size = trained.batch_size();
     const bool first = result_.model_file.empty();
     const bool keep = settings_.keep && first;
     const bool picture = first && !drawn_ && !settings_.slices.empty();

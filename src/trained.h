@@ -46,6 +46,8 @@ class Trained {
   virtual std::int64_t bytes() const = 0;
   /// Of all its models; 0: as the plan's architecture has them.
   virtual std::int64_t parameters() const { return 0; }
+  /// Of the largest brick's batches; 0: the plan's.
+  virtual std::int64_t batch_size() const { return 0; }
   /// Puts its files beneath `directory`, named `stem`, and returns the one to open; the field is
   /// not to be used after. Called by all ranks.
   virtual std::string keep(const std::filesystem::path& directory, const std::string& stem) = 0;

@@ -7,8 +7,9 @@ namespace kanbench {
 namespace fs = std::filesystem;
 
 TrainedBricks::TrainedBricks(const TrainingPlan& plan, fs::path directory, Manifest manifest,
-                             std::shared_ptr<void> assembly)
+                             std::int64_t batch_size, std::shared_ptr<void> assembly)
     : plan_(plan),
+      batch_size_(batch_size),
       assembly_(std::move(assembly)),
       directory_(std::move(directory)),
       field_(plan.backend, std::move(manifest), directory_, name(plan.precision)) {}

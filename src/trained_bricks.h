@@ -6,18 +6,21 @@
 namespace kanbench {
 
 /// Bricks in `directory`, which becomes the run's where they are kept and is removed with its
-/// checkpoints else. `assembly` ends with the object: see ensemble_training.h.
+/// checkpoints else; trained with batches of `batch_size` (0: the plan's). `assembly` ends with the
+/// object: see ensemble_training.h.
 class TrainedBricks : public Trained {
  public:
   TrainedBricks(const TrainingPlan& plan, std::filesystem::path directory, Manifest manifest,
-                std::shared_ptr<void> assembly = {});
+                std::int64_t batch_size = 0, std::shared_ptr<void> assembly = {});
   const Field& field() const override { return field_; }
   std::int64_t bytes() const override { return field_.bytes(); }
   std::int64_t parameters() const override { return field_.parameters(); }
+  std::int64_t batch_size() const override { return batch_size_; }
   std::string keep(const std::filesystem::path& directory, const std::string& stem) override;
 
  private:
   const TrainingPlan& plan_;
+  std::int64_t batch_size_;
   std::shared_ptr<void> assembly_;
   std::filesystem::path directory_;
   Ensemble field_;

@@ -19,13 +19,13 @@ std::unique_ptr<Trained> train_ensemble_run(const TrainingPlan& plan, std::uint6
   EnsembleTraining trained = train_ensemble(plan.run, seed, plan.volume, plan.backend,
                                             plan.communicator, plan.precision, settings, progress);
   history = trained.history;
-  if (history.failed && plan.progress.notice) plan.progress.notice(trained.failure);
+  history.failure = trained.failure;
   if (plan.settings.training_only && trained.assembles && plan.communicator.rank() == 0)
     remove_ensemble(settings.directory);
   if (history.failed || history.interrupted || plan.settings.training_only || !trained.assembles)
     return nullptr;
   return std::make_unique<TrainedBricks>(plan, settings.directory, std::move(trained.manifest),
-                                         std::move(trained.assembly));
+                                         trained.batch_size, std::move(trained.assembly));
 }
 
 }  // namespace kanbench

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kanbench/backend.h"
@@ -54,6 +55,8 @@ struct History {
   std::vector<Epoch> epochs;
   std::vector<Recovery> recoveries;
   bool failed = false, interrupted = false;
+  /// Which of several trainings failed, and why; empty where there was one.
+  std::string failure;
   double seconds = 0;
   /// Of these, seconds spent on sums over ranks beside which nothing was computed.
   double communication_seconds = 0;
