@@ -260,8 +260,11 @@ class EnsembleRun {
     bool assembles = false, interrupted = false;
     together(communicator_, [&] {
       if (communicator_.rank() != 0) return;
-      text = read_records(interrupted);
-      assembles = interrupted || (list_->assemble() && tidy(text));
+      bool missing = false;
+      text = read_records(missing);
+      // Of a list that was complete another process has measured the whole, and removed the list.
+      interrupted = missing && !list_->complete();
+      assembles = interrupted || (!missing && list_->assemble() && tidy(text));
     });
     share(text);
     share(assembles);
