@@ -80,7 +80,6 @@ void run_evaluate(const EvaluateOptions& options) {
   const std::unique_ptr<Communicator> communicator =
       options.ranks.open(options.device, backend, &said);
   if (communicator->rank() != 0) console.silence();
-  if (!said.empty()) console.say(said);
   std::unique_ptr<StoredField> file;
   together(*communicator, [&] { file = std::make_unique<StoredField>(options.model); });
   const Volume volume = open_volume(options.volume, *communicator);
@@ -89,6 +88,7 @@ void run_evaluate(const EvaluateOptions& options) {
     require_fit(options, *file, volume, console);
     field = file->open(*backend, options.precision);
   });
+  if (!said.empty()) console.say(said);
   const bool picture = !options.slices.empty();
   const Evaluation found = evaluate(*field, file->low, file->high, volume, *communicator, picture);
   together(*communicator, [&] {

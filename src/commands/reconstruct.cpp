@@ -102,7 +102,6 @@ void reconstruct(const ReconstructOptions& options) {
   const std::unique_ptr<Communicator> communicator =
       options.ranks.open(options.device, backend, &said);
   if (communicator->rank() != 0) console.silence();
-  if (!said.empty()) console.say(said);
   std::unique_ptr<StoredField> file;
   std::unique_ptr<Field> field;
   Target target;
@@ -111,6 +110,7 @@ void reconstruct(const ReconstructOptions& options) {
     target = plan_target(options, *file, console);
     field = file->open(*backend, options.precision);
   });
+  if (!said.empty()) console.say(said);
   const Shape shape = target.lattice.box.shape();
   RawWriter writer(*communicator, target.path, shape, target.dtype, target.spacing, target.origin);
   double seconds = 0;
