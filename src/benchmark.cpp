@@ -211,7 +211,7 @@ class Benchmark {
 
   // Figures are of the parameters as a reader of the files gets them.
   void measure(Trained& trained, Trial& trial) {
-    trial.inr_bytes = trained.bytes();
+    together(communicator_, [&] { trial.inr_bytes = trained.bytes(); });
     if (trained.parameters() > 0) result_.n_parameters = trained.parameters();
     if (trained.batch_size() > 0) result_.batch_size = trained.batch_size();
     const bool first = result_.model_file.empty();

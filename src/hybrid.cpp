@@ -34,6 +34,7 @@ class HybridStepper : public Stepper {
     for (const Range& range : shared) floats += range.size();
     common_.resize(static_cast<std::size_t>(kBlocks * floats));
     changes_.resize(2 * common_.size());
+    block_ = Buffer<float>(backend(), static_cast<std::int64_t>(changes_.size()));
     restored();
   }
 
@@ -109,27 +110,34 @@ class HybridStepper : public Stepper {
 
   void average() {
     // Sums of the changes, then how many bricks made one.
-    std::fill(changes_.begin(), changes_.end(), 0.0);
+    std::fill(changes_.begin(), changes_.end(), 0.0f);
     const std::size_t counts = common_.size();
     for (const HybridBrick& brick : bricks_)
       each_part(*brick.model, [&](float* part, std::size_t at, std::size_t count) {
         floats_.resize(count);
         backend().download(floats_.data(), part, count * sizeof(float));
         for (std::size_t i = 0; i < count; ++i) {
-          changes_[at + i] += static_cast<double>(floats_[i]) - common_[at + i];
-          changes_[counts + at + i] += floats_[i] != common_[at + i] ? 1 : 0;
+          changes_[at + i] += floats_[i] - common_[at + i];
+          changes_[counts + at + i] += floats_[i] != common_[at + i] ? 1.0f : 0.0f;
         }
       });
-    communicator_.sum(changes_.data(), static_cast<std::int64_t>(changes_.size()));
+    sum_changes();
     for (std::size_t i = 0; i < counts; ++i)
-      if (changes_[counts + i] > 0)
-        common_[i] = static_cast<float>(common_[i] + changes_[i] / changes_[counts + i]);
+      if (changes_[counts + i] > 0) common_[i] += changes_[i] / changes_[counts + i];
     for (const HybridBrick& brick : bricks_) {
       each_part(*brick.model, [&](float* part, std::size_t at, std::size_t count) {
         backend().upload(part, common_.data() + at, count * sizeof(float));
       });
       backend().parameters_changed(*brick.model);
     }
+  }
+
+  void sum_changes() {
+    if (communicator_.size() == 1) return;
+    backend().upload(block_.data(), changes_.data(), block_.bytes());
+    communicator_.begin_sum(block_.data(), {0, block_.size()}, Wire::fp32);
+    communicator_.finish();
+    backend().download(changes_.data(), block_.data(), block_.bytes());
   }
 
   const std::vector<HybridBrick>& bricks_;
@@ -142,8 +150,8 @@ class HybridStepper : public Stepper {
   std::int64_t steps_ = 0, most_rows_ = 0;
   Buffer<float> points_, targets_;
   // What all bricks had when they were last brought together.
-  std::vector<float> common_, floats_;
-  std::vector<double> changes_;
+  std::vector<float> common_, floats_, changes_;
+  Buffer<float> block_;
 };
 
 }  // namespace

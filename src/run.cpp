@@ -97,6 +97,29 @@ void check_overrides(const RunOverrides& overrides) {
                 nearest(*overrides.precision, known));
 }
 
+/// Throws where a number was set that the mode has no use for.
+void check_decomposition(const Run& run) {
+  const Decomposition& how = run.decomposition;
+  const Decomposition plain;
+  const bool shared = how.mode == "shared", hybrid = how.mode == "hybrid";
+  const auto refuse = [&](bool set, const std::string& what, const std::string& modes) {
+    if (set)
+      throw Error("run " + std::to_string(run.index) + ": " + what +
+                  " is of no use with --decomposition " + how.mode + ": leave it out, or use " +
+                  modes);
+  };
+  const std::string bricks = "--decomposition ensemble or hybrid";
+  refuse(shared && how.brick_count != plain.brick_count, "--bricks", bricks);
+  refuse(shared && how.ghost != plain.ghost, "--ghost", bricks);
+  refuse(shared && how.blend != plain.blend, "--blend", bricks);
+  refuse(!hybrid && how.share_every != plain.share_every, "--share-every",
+         "--decomposition hybrid");
+  refuse(!hybrid && how.share_resolution != plain.share_resolution, "--share-resolution",
+         "--decomposition hybrid");
+  refuse(!shared && how.wire != plain.wire, "--wire", "--decomposition shared");
+  refuse(!shared && how.sharded, "--sharded", "--decomposition shared");
+}
+
 void apply(const RunOverrides& overrides, Run& run) {
   run.epochs = overrides.epochs.value_or(run.epochs);
   run.repeats = overrides.repeats.value_or(run.repeats);
@@ -135,7 +158,10 @@ std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filt
   if (!filter.network_types.empty()) select_network_types(selected, filter.network_types);
   if (filter.hashmap_size) select_hashmap_size(selected, *filter.hashmap_size);
   if (filter.run_index) select_index(selected, *filter.run_index, runs.size());
-  for (Run& run : selected) apply(overrides, run);
+  for (Run& run : selected) {
+    apply(overrides, run);
+    check_decomposition(run);
+  }
   return selected;
 }
 

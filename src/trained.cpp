@@ -133,6 +133,12 @@ std::filesystem::path checkpoint_directory(const BenchmarkSettings& settings) {
   return settings.output_directory / "checkpoints";
 }
 
+std::filesystem::path bricks_directory(const TrainingPlan& plan, std::uint64_t seed) {
+  return checkpoint_directory(plan.settings) /
+         (checkpoint_stem(plan.run, plan.volume.name, plan.run_id) + std::to_string(seed) +
+          ".bricks");
+}
+
 std::string checkpoint_stem(const Run& run, const std::string& dataset, const std::string& id) {
   return file_stem(run, dataset, id) + ".seed";
 }
@@ -165,8 +171,10 @@ Continuation make_continuation(const TrainingPlan& plan, const CheckpointStore& 
     });
   }
   continuation.every = plan.settings.checkpoint_every;
-  // What is left of a hybrid's training is in its checkpoint alone.
-  const bool asked = continuation.every.minutes > 0 || continuation.every.epochs > 0 || count > 1;
+  // What is left of a hybrid's training is in its checkpoint alone; and of repeats those that are
+  // done shall stay done.
+  const bool asked = continuation.every.minutes > 0 || continuation.every.epochs > 0 || count > 1 ||
+                     plan.run.repeats > 1;
   continuation.save = [&plan, store, count, models, asked](const TrainingState& state) {
     if (state.finished && !asked) return;
     try {

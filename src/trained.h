@@ -66,8 +66,9 @@ std::unique_ptr<Trained> train_ensemble_run(const TrainingPlan& plan, std::uint6
 std::unique_ptr<Trained> train_hybrid_run(const TrainingPlan& plan, std::uint64_t seed,
                                           History& history);
 
-/// Where a training's checkpoints, and the bricks of one under way, are.
+/// Where trainings' checkpoints are, and where the bricks of one are until they are kept.
 std::filesystem::path checkpoint_directory(const BenchmarkSettings& settings);
+std::filesystem::path bricks_directory(const TrainingPlan& plan, std::uint64_t seed);
 /// What their names begin with: of one training, and of all of a run.
 std::string checkpoint_name(const TrainingPlan& plan, std::uint64_t seed);
 std::string checkpoint_stem(const Run& run, const std::string& dataset, const std::string& id);

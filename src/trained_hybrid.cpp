@@ -55,8 +55,7 @@ class HybridRun {
 
   // Writes this rank's bricks, and says what all ranks' are.
   std::unique_ptr<Trained> store() {
-    const fs::path directory =
-        checkpoint_directory(plan_.settings) / (checkpoint_name(plan_, seed_) + ".bricks");
+    const fs::path directory = bricks_directory(plan_, seed_);
     together(plan_.communicator, [&] {
       fs::create_directories(directory);
       for (const HybridBrick& brick : bricks_) {
@@ -65,7 +64,7 @@ class HybridRun {
         file.commit();
       }
     });
-    return std::make_unique<TrainedBricks>(plan_, directory, manifest());
+    return open_bricks(plan_, directory, manifest());
   }
 
  private:

@@ -176,11 +176,10 @@ std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size) {
 
 std::int64_t choose_batch_size(std::int64_t voxels, std::size_t bytes_per_row,
                                std::size_t free_bytes, double safety_margin, int ranks) {
-  const double room = static_cast<double>(free_bytes) * safety_margin;
-  const double most = 262144.0 * ranks;
-  const double cap = std::min(most, ranks * room / static_cast<double>(bytes_per_row));
+  const double room = static_cast<double>(free_bytes) * safety_margin * ranks;
+  const double cap = std::min(262144.0, room / static_cast<double>(bytes_per_row));
   const std::int64_t wanted = std::min(voxels / 256, static_cast<std::int64_t>(cap));
-  return std::clamp<std::int64_t>(wanted / 256 * 256, 256, static_cast<std::int64_t>(most));
+  return std::clamp<std::int64_t>(wanted / 256 * 256, 256, 262144);
 }
 
 std::vector<Range> shares_of(std::int64_t size, int ranks) {

@@ -130,7 +130,7 @@ class Loop {
 
   // Writes a checkpoint where it is time, and ends the training where that is wished.
   void heed() {
-    if (!stepper_.settled(state_.step)) return;
+    if (state_.history.failed || !stepper_.settled(state_.step)) return;
     if (communicator_.size() == 1) wishes_ = {wish_stop(), wishes_.save || is_time()};
     const bool last = state_.epoch == training_.epochs;
     if (wishes_.stop && !last) state_.history.interrupted = true;

@@ -171,6 +171,7 @@ Volume::Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const
                const std::string& source, Communicator& communicator)
     : name(std::move(name)), shape(shape), dtype(dtype), data_(std::move(data)) {
   check(data_ && shape.x > 0 && shape.y > 0 && shape.z > 0, "a volume without voxels");
+  require_same(communicator, text(shape) + " " + kanbench::name(dtype), source);
   visit(dtype, [&](auto voxel) {
     const auto seen = scan_together<decltype(voxel)>(data_, shape.count(), communicator);
     together(communicator, [&] {

@@ -145,8 +145,8 @@ History train_hybrid(const std::vector<HybridBrick>& bricks, std::span<const std
 std::int64_t steps_per_epoch(std::int64_t voxels, std::int64_t batch_size);
 
 /// The batch size of all ranks together where none was given: at least 256 steps an epoch, a
-/// multiple of 256 in [256, 262144 a rank], and beneath what `free_bytes` of each rank times
-/// `safety_margin` holds.
+/// multiple of 256 in [256, 262144], and beneath what `free_bytes` of each rank times
+/// `safety_margin` holds. So where memory is enough it does not depend on the number of ranks.
 std::int64_t choose_batch_size(std::int64_t voxels, std::size_t bytes_per_row,
                                std::size_t free_bytes, double safety_margin, int ranks = 1);
 

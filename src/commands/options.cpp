@@ -104,18 +104,6 @@ void DeviceOptions::attach(CLI::App& app, const std::string& group) {
     if (!group.empty()) option->group(group);
 }
 
-namespace {
-
-// Cores that this process may run on.
-int available_cores() {
-  cpu_set_t cores;
-  return sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-}
-
-int online_cores() { return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); }
-
-}  // namespace
-
 int DeviceOptions::count_cuda() const {
   if (device_ == "cpu") return 0;
   const auto devices = static_cast<int>(list_cuda_devices().size());
@@ -124,15 +112,35 @@ int DeviceOptions::count_cuda() const {
 
 std::unique_ptr<Backend> DeviceOptions::open(std::string* said, int local_rank,
                                              int local_size) const {
-  // A launcher that binds processes to cores has shared them out already.
-  const bool bound = available_cores() < online_cores();
-  const int share = std::max(1, available_cores() / (bound ? 1 : local_size));
-  set_threads(threads_ == 0 && local_size > 1 ? share : threads_);
+  set_threads(threads_);
   const std::vector<Device> devices = list_cuda_devices();
   const bool any = device_ == "auto" || device_ == "cuda";
   if (local_size == 1 || !any || devices.empty()) return open_backend(device_, said, settings_);
   const auto mine = static_cast<std::size_t>(local_rank) % devices.size();
   return open_backend(devices[mine].name, said, settings_);
+}
+
+namespace {
+
+// A machine and the cores there that a process may run on.
+struct Place {
+  char machine[64] = {};
+  cpu_set_t cores = {};
+};
+
+}  // namespace
+
+void DeviceOptions::share_cores(Communicator& communicator) const {
+  if (communicator.size() == 1 || threads_ > 0) return;
+  Place mine;
+  gethostname(mine.machine, sizeof mine.machine - 1);
+  sched_getaffinity(0, sizeof mine.cores, &mine.cores);
+  std::vector<Place> all(static_cast<std::size_t>(communicator.size()));
+  communicator.all_gather(&mine, sizeof mine, all.data());
+  int alike = 0;
+  for (const Place& other : all)
+    alike += std::string(other.machine) == mine.machine && CPU_EQUAL(&other.cores, &mine.cores);
+  set_threads(std::max(1, CPU_COUNT(&mine.cores) / std::max(1, alike)));
 }
 
 std::string DeviceOptions::note(const Backend& backend) const {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kanbench/backend.h"
+#include "kanbench/communicator.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -39,9 +40,12 @@ class DeviceOptions {
   /// `group` is the heading they stand under; empty for none of their own.
   void attach(CLI::App& app, const std::string& group = "");
   /// Sets the thread count and opens the device; `said` as in open_backend(). Of several processes
-  /// on a machine each takes a device of its own while there are any, and its share of the cores.
+  /// on a machine each takes a device of its own while there are any.
   std::unique_ptr<Backend> open(std::string* said = nullptr, int local_rank = 0,
                                 int local_size = 1) const;
+  /// Gives each process that runs on the same cores as others its share of them, where the thread
+  /// count was not given. Called by all ranks.
+  void share_cores(Communicator& communicator) const;
   /// How many CUDA devices the processes of this machine may spread over; 0: they use the CPU.
   int count_cuda() const;
   /// What stands beside the device's name in a row: ", deterministic, texture" on a CUDA device

@@ -26,6 +26,7 @@ std::unique_ptr<Communicator> RanksOptions::open(const DeviceOptions& device,
       open_communicator(communicator_, launch, device.count_cuda(), timeout_);
   backend = device.open(said, communicator->local_rank(), communicator->local_size());
   communicator->attach(*backend);
+  device.share_cores(*communicator);
   return communicator;
 }
 
