@@ -97,8 +97,8 @@ std::string explain(const CLI::App& root, const CLI::ParseError& error) {
 }
 
 // Of processes that were started together the first speaks for all where all end alike. Another
-// that has something of its own to say waits a moment: a launcher ends it when the first has ended
-// for the same reason.
+// that has something of its own to say waits: a launcher ends it when the first has ended for the
+// same reason, mpirun with SIGTERM after a second and SIGKILL after two.
 bool speaks() {
   Launch launch;
   try {
@@ -108,7 +108,7 @@ bool speaks() {
   }
   if (launch.rank == 0) return true;
   if (failed_together()) return false;
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  std::this_thread::sleep_for(std::chrono::seconds(3));
   return true;
 }
 

@@ -35,10 +35,12 @@ struct Outcome {
   std::string out, error;
 };
 
-/// Starts the program; its output goes to `directory`/out and /error. Returns the process.
+/// Starts the program, or another; its output goes to `directory`/out and /error. Returns the
+/// process.
 inline pid_t start(const fs::path& directory, std::vector<std::string> words,
-                   const std::map<std::string, std::string>& environment = {}) {
-  words.insert(words.begin(), KANBENCH_PROGRAM);
+                   const std::map<std::string, std::string>& environment = {},
+                   const std::string& program = KANBENCH_PROGRAM) {
+  words.insert(words.begin(), program);
   const pid_t child = fork();
   if (child != 0) return child;
   std::vector<char*> pointers;
@@ -49,7 +51,7 @@ inline pid_t start(const fs::path& directory, std::vector<std::string> words,
   const int flags = O_WRONLY | O_CREAT | O_TRUNC;
   dup2(open((directory / "out").c_str(), flags, 0600), STDOUT_FILENO);
   dup2(open((directory / "error").c_str(), flags, 0600), STDERR_FILENO);
-  if (chdir(directory.c_str()) == 0) execv(KANBENCH_PROGRAM, pointers.data());
+  if (chdir(directory.c_str()) == 0) execvp(program.c_str(), pointers.data());
   _exit(127);
 }
 

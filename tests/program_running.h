@@ -30,8 +30,9 @@ inline bool wait_until(const std::function<bool()>& happened, double seconds = 3
 /// The program in a directory of its own; killed with the object if it still runs.
 class Running {
  public:
-  Running(const fs::path& directory, const Words& words, const Environment& environment = {})
-      : directory_(prepare(directory)), process_(start(directory, words, environment)) {}
+  Running(const fs::path& directory, const Words& words, const Environment& environment = {},
+          const std::string& program = KANBENCH_PROGRAM)
+      : directory_(prepare(directory)), process_(start(directory, words, environment, program)) {}
   ~Running() {
     if (process_ > 0) wait(SIGKILL);
   }
