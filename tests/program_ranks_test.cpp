@@ -17,7 +17,7 @@ TEST_F(ProgramRanks, ReachWhatOneReachesOnTheNucleon) {
   Json run = Json::parse(contents(source_directory() / "params/params.json"));
   run.at("nucleon")["network_types"] = {"mlp"};
   write_text(here_ / "p.json", run.dump());
-  constexpr int repeats = 4;
+  constexpr int repeats = 3;
   const Words more = {"--hashmap-size", "10", "--repeats", std::to_string(repeats)};
   const Json one = train(1, "1", more);
   EXPECT_EQ(one.at("decomposition"), "none");
