@@ -92,10 +92,7 @@ void keep_newest(const fs::path& directory, const std::string& name, std::int64_
 
 // What rank 0 has, for all.
 std::string share_text(std::string text, Communicator& communicator) {
-  std::uint64_t length = text.size();
-  communicator.broadcast(&length, sizeof length, 0);
-  text.resize(length);
-  if (length > 0) communicator.broadcast(text.data(), text.size(), 0);
+  broadcast_text(communicator, text);
   return text;
 }
 

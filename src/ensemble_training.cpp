@@ -266,7 +266,7 @@ class EnsembleRun {
       interrupted = missing && !list_->complete();
       assembles = interrupted || (!missing && list_->assemble() && tidy(text));
     });
-    share(text);
+    broadcast_text(communicator_, text);
     share(assembles);
     share(interrupted);
     std::vector<BrickRecord> records;
@@ -316,12 +316,6 @@ class EnsembleRun {
     });
   }
 
-  void share(std::string& text) {
-    std::uint64_t size = text.size();
-    communicator_.broadcast(&size, sizeof size, 0);
-    text.resize(size);
-    communicator_.broadcast(text.data(), size, 0);
-  }
   void share(bool& flag) { communicator_.broadcast(&flag, sizeof flag, 0); }
 
   std::string name_failed(const std::vector<BrickRecord>& records) const {

@@ -104,6 +104,9 @@ void together(Communicator& communicator, const std::function<void()>& part);
 /// Whether together() has thrown: what this process ends with, all ranks end with.
 bool failed_together();
 
+/// Rank 0's text, on all ranks.
+void broadcast_text(Communicator& communicator, std::string& text);
+
 /// Throws Error on all ranks unless `text` is the same on all: names `what` and the ranks whose
 /// text differs from most.
 void require_same(Communicator& communicator, const std::string& text, const std::string& what);

@@ -60,10 +60,7 @@ class PartialParallelFile : public ParallelFile {
 
   void share_name() {
     std::string name = partial_.string();
-    std::int64_t length = static_cast<std::int64_t>(name.size());
-    communicator_.broadcast(&length, sizeof length, 0);
-    name.resize(static_cast<std::size_t>(length));
-    communicator_.broadcast(name.data(), name.size(), 0);
+    broadcast_text(communicator_, name);
     partial_ = name;
   }
 

@@ -1,4 +1,5 @@
-// What goes wrong on one rank goes wrong on all, and what must be the same on all is compared.
+// What goes wrong on one rank goes wrong on all, and what must be the same on all is made so or
+// compared.
 
 #include <algorithm>
 #include <atomic>
@@ -99,6 +100,13 @@ void together(Communicator& communicator, const std::function<void()>& part) {
 }
 
 bool failed_together() { return failed; }
+
+void broadcast_text(Communicator& communicator, std::string& text) {
+  std::uint64_t size = text.size();
+  communicator.broadcast(&size, sizeof size, 0);
+  text.resize(size);
+  if (size > 0) communicator.broadcast(text.data(), text.size(), 0);
+}
 
 void require_same(Communicator& communicator, const std::string& text, const std::string& what) {
   if (communicator.size() == 1) return;
