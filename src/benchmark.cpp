@@ -370,7 +370,7 @@ std::string volume_signature(const Volume& volume) {
 }
 
 std::string volume_fingerprint(const Volume& volume) {
-  return describe_volume(volume, std::size_t{1} << 12);
+  return describe_volume(volume, std::size_t{1} << 16);
 }
 
 void remove_checkpoints(const Result& result, const std::string& dataset,

@@ -96,17 +96,32 @@ std::string explain(const CLI::App& root, const CLI::ParseError& error) {
   return what;
 }
 
+// This process among those that were started together; variables that contradict each other are
+// for the command to complain of.
+int rank_of_process() {
+  try {
+    return read_launch().rank;
+  } catch (const Error&) {
+    return 0;
+  }
+}
+
+// Whether another process does what these words ask for.
+bool is_done_elsewhere(const std::vector<std::string>& words) {
+  const auto same = [&](const Command& command) { return words.front() == command.name; };
+  const auto found = std::find_if(commands().begin(), commands().end(), same);
+  const bool list = std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word == "-l" || word == "--list" || word == "-h" || word == "--help";
+  });
+  const bool parallel = found == commands().end() ? words.front()[0] != '-' : found->parallel;
+  return (!parallel || list) && rank_of_process() > 0;
+}
+
 // Of processes that were started together the first speaks for all where all end alike. Another
 // that has something of its own to say waits: a launcher ends it when the first has ended for the
 // same reason, mpirun with SIGTERM after a second and SIGKILL after two.
 bool speaks() {
-  Launch launch;
-  try {
-    launch = read_launch();
-  } catch (const Error&) {
-    return true;
-  }
-  if (launch.rank == 0) return true;
+  if (rank_of_process() == 0) return true;
   if (failed_together()) return false;
   std::this_thread::sleep_for(std::chrono::seconds(3));
   return true;
@@ -128,6 +143,7 @@ int run(int count, char** values) {
   try {
     if (const std::string unknown = explain_command(words.front()); !unknown.empty())
       return complain(unknown, kUsersFault);
+    if (is_done_elsewhere(words)) return 0;
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
     std::cout.flush();
     if (!std::cout) throw SystemError("writing to standard output failed");

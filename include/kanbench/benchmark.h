@@ -61,7 +61,7 @@ Result run_benchmark(const Run& run, const Volume& volume, Backend& backend,
 /// a million words spread evenly over it.
 std::string volume_signature(const Volume& volume);
 
-/// The same of some thousand words, for every rank to say whether it has the same file.
+/// The same of some ten thousand words, for every rank to say whether it has the same file.
 std::string volume_fingerprint(const Volume& volume);
 
 /// Removes the checkpoints of `result`'s run on the volume `dataset`; called by one rank.

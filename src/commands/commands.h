@@ -9,11 +9,13 @@ class App;
 
 namespace kanbench {
 
-/// `attach` gives the subcommand's app its options and the callback that runs it.
+/// `attach` gives the subcommand's app its options and the callback that runs it. Of processes that
+/// were started together all do one that is `parallel`; the first alone does another.
 struct Command {
   const char* name;
   const char* description;
   void (*attach)(CLI::App& app);
+  bool parallel = false;
 };
 std::span<const Command> commands();
 

@@ -17,8 +17,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::int64_t kMostRanks = 1 << 20;
-// Parameters and both moments, averaged as doubles.
-constexpr double kHybridBytesPerFloat = 3 * 8;
+// What changed of parameters and both moments, and how many bricks changed it.
+constexpr double kHybridBytesPerFloat = 3 * 2 * sizeof(float);
 
 const std::vector<std::string> kDecompositions = {"shared",  "shared-fp16", "unoverlapped",
                                                   "sharded", "ensemble",    "hybrid"};
@@ -116,6 +116,10 @@ void ScalingOptions::attach(CLI::App& app) {
       ->check(number(1e-6, 1e9))
       ->group(group);
   launched.attach(app, group);
+  for (const char* option : {"--measured", "--ranks", "--network", "--decomposition", "--step-ms"})
+    app.get_option(option)->needs("--scaling");
+  for (const char* option : {"--communicator", "--timeout"})
+    app.get_option(option)->needs("--measured");
 }
 
 void ScalingOptions::check() const {

@@ -138,8 +138,7 @@ void RunSelection::attach_decomposition(CLI::App& app) {
                     "How far a brick's model is trained beyond its brick (default 1)",
                     whole_number(0, 64));
   attach_decomposed(app, "--blend", &Decomposition::blend, "on|off",
-                    "Blend neighbours where both were trained (default on)",
-                    CLI::Validator(CLI::TypeValidator<bool>()));
+                    "Blend neighbours where both were trained (default on)", one_of({"on", "off"}));
   attach_decomposed(app, "--share-every", &Decomposition::share_every, "STEPS",
                     "Steps between two averagings of a hybrid (default 8)",
                     whole_number(1, 1 << 20));
