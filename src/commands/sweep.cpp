@@ -152,10 +152,7 @@ class Sweep {
     together(*communicator_, [&] {
       if (communicator_->rank() == 0) text = make();
     });
-    auto size = static_cast<std::int64_t>(text.size());
-    communicator_->broadcast(&size, sizeof size, 0);
-    text.resize(static_cast<std::size_t>(size));
-    communicator_->broadcast(text.data(), text.size(), 0);
+    broadcast_text(*communicator_, text);
     return text;
   }
 
