@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <condition_variable>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -112,7 +111,6 @@ class ThreadRank : public Communicator {
     meeting_.wait();
   }
   void finish() override {}
-  [[noreturn]] void abort(int status) noexcept override { std::_Exit(status); }
 
  private:
   // Rank after rank, so that all get the same bits.

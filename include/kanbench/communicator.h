@@ -70,9 +70,6 @@ class Communicator {
   /// A file of `bytes` bytes, named `path` when committed. Error as AtomicFile, on every rank.
   virtual std::unique_ptr<ParallelFile> create_file(const std::filesystem::path& path,
                                                     std::int64_t bytes);
-
-  /// Ends all ranks with this exit status, without asking them; called by any rank alone.
-  [[noreturn]] virtual void abort(int status) noexcept = 0;
 };
 
 /// One process alone.

@@ -63,7 +63,6 @@ class Library : public Mpi {
   void close_file(std::int64_t file, bool flush) override;
 
   void end() override;
-  void abort(int status) noexcept override { MPI_Abort(MPI_COMM_WORLD, status); }
 
  private:
   void meet_peers();

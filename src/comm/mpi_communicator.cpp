@@ -63,7 +63,6 @@ class MpiCommunicator : public Communicator {
 
   std::unique_ptr<ParallelFile> create_file(const std::filesystem::path& path,
                                             std::int64_t bytes) override;
-  [[noreturn]] void abort(int status) noexcept override { worker_.abort(status); }
 
  private:
   /// Host memory that blocks pass through.

@@ -56,7 +56,6 @@ class Mpi {
 
   /// Takes leave of MPI, with all ranks.
   virtual void end() = 0;
-  virtual void abort(int status) noexcept = 0;
 };
 
 /// The module's two functions; versions that differ do not fit together.

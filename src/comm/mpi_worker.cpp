@@ -218,12 +218,6 @@ int MpiWorker::size() const { return state_->size; }
 const std::vector<MpiPeer>& MpiWorker::peers() const { return state_->peers; }
 bool MpiWorker::reads_devices() const { return state_->reads_devices; }
 
-void MpiWorker::abort(int status) noexcept {
-  // MPI is not asked from two threads by an MPI that can be: this one is about to end.
-  state_->mpi->abort(status);
-  ::_exit(status);
-}
-
 void MpiWorker::leave() {
   const std::int64_t left = begin([](MpiTurn& turn) {
     turn.mpi.begin_leave();

@@ -51,7 +51,6 @@ class MpiWorker {
   int size() const;
   const std::vector<MpiPeer>& peers() const;
   bool reads_devices() const;
-  [[noreturn]] void abort(int status) noexcept;
 
  private:
   struct State;

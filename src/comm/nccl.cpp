@@ -97,7 +97,6 @@ class NcclCommunicator : public Communicator {
                                             std::int64_t bytes) override {
     return host_ ? host_->create_file(path, bytes) : Communicator::create_file(path, bytes);
   }
-  [[noreturn]] void abort(int status) noexcept override;
 
  private:
   const nccl::Functions& functions() const { return nccl::library().functions; }
@@ -364,12 +363,6 @@ void NcclCommunicator::finish() {
   if (!connection_.busy) return;
   settle();
   checked(cudaStreamWaitEvent(static_cast<cudaStream_t>(backend_->queue()), after_, 0));
-}
-
-void NcclCommunicator::abort(int status) noexcept {
-  if (host_) host_->abort(status);
-  connection_.abandon();
-  std::_Exit(status);
 }
 
 }  // namespace
