@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "kanbench/math/wire.h"
 #include "kernels/device.h"
 #include "kernels/wire.h"
 
@@ -12,13 +13,6 @@ namespace {
 constexpr int kThreads = 256;
 constexpr std::int64_t kMostBlocks = 1024;
 constexpr std::uint32_t kInfinity = 0x7f800000u;
-
-/// The exponent of the power of two by which `largest`, summed 2^rank_bits times, is 2^15 at most.
-KB_DEVICE int wire_exponent(std::uint32_t largest, int rank_bits) {
-  const int above = static_cast<int>(largest >> 23) - 126;
-  const int exponent = 15 - rank_bits - above;
-  return exponent < 126 ? exponent : 126;
-}
 
 KB_KERNEL(kThreads)
 find_magnitude_kernel(const float* numbers, std::int64_t count, std::uint32_t* largest) {

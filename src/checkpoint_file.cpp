@@ -11,6 +11,8 @@
 #include <utility>
 
 #include "kanbench/error.h"
+#include "kanbench/math/random.h"
+#include "kanbench/range.h"
 
 namespace kanbench {
 namespace {
@@ -30,12 +32,6 @@ std::string describe_sizes(const std::vector<std::int64_t>& sizes) {
   std::string text;
   for (const std::int64_t size : sizes) text += (text.empty() ? "" : " ") + std::to_string(size);
   return text;
-}
-
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
 }
 
 // Member `key` where it is text, else nothing.
@@ -94,11 +90,11 @@ std::int64_t CheckpointLayout::hash_offset() const {
 std::uint64_t hash_part(const void* data, std::size_t bytes, std::int64_t offset) {
   check(bytes % 8 == 0 && offset % 8 == 0, "a part of a word to be hashed");
   const char* from = static_cast<const char*>(data);
-  std::uint64_t sum = 0, place = static_cast<std::uint64_t>(offset / 8) + 1;
+  std::uint64_t sum = 0, place = static_cast<std::uint64_t>(offset / 8);
   for (std::size_t at = 0; at < bytes; at += 8, ++place) {
     std::uint64_t word;
     std::memcpy(&word, from + at, 8);
-    sum += mix(word + place * 0x9e3779b97f4a7c15);
+    sum += mix64(word + place * 0x9e3779b97f4a7c15);
   }
   return sum;
 }
@@ -167,10 +163,7 @@ std::string CheckpointReader::read_state(const std::string& training,
 std::uint64_t CheckpointReader::hash(std::int64_t part, std::int64_t parts,
                                      std::int64_t chunk) const {
   const std::int64_t words = (bytes_ - 8) / 8;
-  // words / parts * part, rounded so that parts meet, without overflow.
-  const auto cut = [&](std::int64_t i) {
-    return 8 * (words / parts * i + words % parts * i / parts);
-  };
+  const auto cut = [&](std::int64_t i) { return 8 * start_of_part(words, i, parts); };
   const std::int64_t end = cut(part + 1);
   std::vector<char> room(static_cast<std::size_t>(std::min(chunk / 8 * 8, end - cut(part))));
   std::uint64_t sum = 0;

@@ -7,16 +7,12 @@
 #include <optional>
 
 #include "kanbench/error.h"
+#include "kanbench/range.h"
 
 namespace kanbench {
 namespace {
 
 __extension__ using Wide = unsigned __int128;
-
-// Start of part `part` of `parts` nearly equal ones of 0 ... all.
-std::int64_t start_of(std::int64_t all, std::int64_t part, std::int64_t parts) {
-  return all / parts * part + all % parts * part / parts;
-}
 
 // Faces between parts; under 3 * 2^62 for a volume of 2^62 voxels.
 std::uint64_t surface(const Shape& volume, const Shape& grid) {
@@ -86,8 +82,8 @@ Box part_of(const Box& box, const Shape& grid, std::int64_t index) {
   Box part;
   for (std::size_t d = 0; d < 3; ++d) {
     const std::int64_t size = box.high[d] - box.low[d];
-    part.low[d] = box.low[d] + start_of(size, at[d], counts[d]);
-    part.high[d] = box.low[d] + start_of(size, at[d] + 1, counts[d]);
+    part.low[d] = box.low[d] + start_of_part(size, at[d], counts[d]);
+    part.high[d] = box.low[d] + start_of_part(size, at[d] + 1, counts[d]);
   }
   return part;
 }

@@ -174,10 +174,7 @@ double decode_slabs(const Field& field, const Lattice& lattice, bool values, con
 }
 
 Range slices_of(const Shape& shape, int rank, int size) {
-  const auto start = [&](std::int64_t part) {
-    return shape.z / size * part + shape.z % size * part / size;
-  };
-  return {start(rank), start(rank + 1)};
+  return {start_of_part(shape.z, rank, size), start_of_part(shape.z, rank + 1, size)};
 }
 
 Evaluation evaluate(const Field& field, double low, double high, const Volume& volume,

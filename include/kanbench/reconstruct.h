@@ -11,6 +11,7 @@
 #include "kanbench/field.h"
 #include "kanbench/io.h"
 #include "kanbench/metrics.h"
+#include "kanbench/range.h"
 #include "kanbench/slices.h"
 
 namespace kanbench {

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "comm/half.h"
+#include "kanbench/math/wire.h"
 
 namespace kanbench {
 namespace {
@@ -36,8 +37,7 @@ std::uint32_t find_magnitude(MpiTurn& turn, const float* block, std::span<const 
 
 // The power of two by which `ranks` numbers up to `largest` sum to 2^15 at most.
 float scale_for(std::uint32_t largest, std::size_t ranks) {
-  const int above = static_cast<int>(largest >> 23) - 126;
-  return std::ldexp(1.0f, std::min(126, 15 - static_cast<int>(std::bit_width(ranks - 1)) - above));
+  return std::ldexp(1.0f, wire_exponent(largest, static_cast<int>(std::bit_width(ranks - 1))));
 }
 
 // Calls `round` with chunk after chunk of every piece, so that all ranks are busy in each.
@@ -82,10 +82,7 @@ std::vector<Range> split_evenly(const Range& part, int ranks) {
 
 std::vector<Range> cut_by(const Range& part, std::span<const Range> shares) {
   std::vector<Range> pieces;
-  for (const Range& share : shares) {
-    const std::int64_t begin = std::max(part.begin, share.begin);
-    pieces.push_back({begin, std::max(begin, std::min(part.end, share.end))});
-  }
+  for (const Range& share : shares) pieces.push_back(overlap(part, share));
   return pieces;
 }
 

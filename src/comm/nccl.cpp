@@ -59,11 +59,6 @@ DeviceIdentity identify(int device) {
   return identity;
 }
 
-Range overlap(const Range& a, const Range& b) {
-  const std::int64_t begin = std::max(a.begin, b.begin);
-  return {begin, std::max(begin, std::min(a.end, b.end))};
-}
-
 class NcclCommunicator : public Communicator {
  public:
   NcclCommunicator(const Launch& launch, std::unique_ptr<Communicator> host, double timeout)
