@@ -76,7 +76,7 @@ class EnsembleRun {
       try {
         train_all();
       } catch (...) {
-        if (communicator_.size() > 1) list_->tell_to_stop(job_);
+        if (communicator_.size() > 1) tell_to_stop(job_);
         throw;
       }
     });
@@ -132,7 +132,7 @@ class EnsembleRun {
       if (!std::exchange(said, true)) say_waiting();
       std::this_thread::sleep_for(kPoll);
     }
-    if (communicator_.size() > 1) list_->tell_to_stop(job_);
+    if (communicator_.size() > 1) tell_to_stop(job_);
   }
 
   // Beside ranks of the same command it goes without saying.
@@ -153,6 +153,12 @@ class EnsembleRun {
     return stopped_ = list_->told_to_stop(job_);
   }
 
+  // Where the others cannot be told, they train on until no brick is left.
+  void tell_to_stop(const std::string& job = "") const {
+    const std::string failure = list_->tell_to_stop(job);
+    if (!failure.empty() && progress_.notice) progress_.notice(failure);
+  }
+
   void train_one(std::int64_t brick) {
     const double began = system_seconds();
     BrickRecord record;
@@ -170,7 +176,7 @@ class EnsembleRun {
     record.ended = system_seconds();
     record.began = std::min(began, record.ended - record.history.seconds);
     list_->finish(to_json(record));
-    if (record.history.failed) list_->tell_to_stop();
+    if (record.history.failed) tell_to_stop();
   }
 
   void train_model(std::int64_t brick, const Volume& part, BrickRecord& record) {
@@ -188,8 +194,10 @@ class EnsembleRun {
     const std::unique_ptr<Communicator> alone = open_single();
     alone->attach(backend_);
     prepare_training(model, training, *alone);
-    const CheckpointStore store(work_directory(settings_.directory),
-                                "checkpoint_" + std::to_string(brick));
+    // The steps of another batch size are other steps.
+    const CheckpointStore store(
+        work_directory(settings_.directory),
+        "checkpoint_" + std::to_string(brick) + ".batch" + std::to_string(record.batch_size));
     const Continuation continuation = make_continuation(store, model, *alone);
     describe(brick, part, record.batch_size);
     const Progress progress = progress_of_brick();

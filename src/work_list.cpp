@@ -11,6 +11,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "io/partial_file.h"
 #include "kanbench/error.h"
 
 namespace kanbench {
@@ -22,15 +23,8 @@ namespace fs = std::filesystem;
 constexpr char kEnd = '\n';
 constexpr const char* kStop = "stop";
 
-int open_file(const fs::path& path, int flags) {
-  int descriptor;
-  do descriptor = ::open(path.c_str(), flags | O_CLOEXEC, 0666);
-  while (descriptor < 0 && errno == EINTR);
-  return descriptor;
-}
-
 int require_file(const fs::path& path) {
-  const int descriptor = open_file(path, O_RDWR | O_CREAT);
+  const int descriptor = open_retrying(path, O_RDWR | O_CREAT);
   if (descriptor < 0)
     throw Error(path.string() + ": cannot be written: " + std::strerror(errno) +
                 ", name another place");
@@ -65,14 +59,8 @@ std::string read_all(int descriptor) {
 }
 
 void write_all(int descriptor, const std::string& text, const fs::path& path) {
-  std::size_t done = 0;
   int reason = ::ftruncate(descriptor, 0) < 0 ? errno : 0;
-  while (reason == 0 && done < text.size()) {
-    const ssize_t put =
-        ::pwrite(descriptor, text.data() + done, text.size() - done, static_cast<off_t>(done));
-    if (put > 0) done += static_cast<std::size_t>(put);
-    if (put < 0 && errno != EINTR) reason = errno;
-  }
+  if (reason == 0) reason = try_write_at(descriptor, 0, text.data(), text.size());
   if (reason == 0 && ::fsync(descriptor) < 0 && errno != EINVAL) reason = errno;
   if (reason == 0) return;
   const std::string message = path.string() + ": cannot be written: " + std::strerror(reason);
@@ -193,7 +181,7 @@ std::int64_t WorkList::finished() const {
 }
 
 std::string WorkList::record(std::int64_t piece) const {
-  int descriptor = open_file(file_of(piece), O_RDONLY);
+  int descriptor = open_retrying(file_of(piece), O_RDONLY);
   if (descriptor < 0) return "";
   std::string text = read_all(descriptor);
   close_file(descriptor);
@@ -202,9 +190,16 @@ std::string WorkList::record(std::int64_t piece) const {
   return text;
 }
 
-void WorkList::tell_to_stop(const std::string& job) {
-  int descriptor = open_file(directory_ / (kStop + job), O_WRONLY | O_CREAT);
+std::string WorkList::tell_to_stop(const std::string& job) const {
+  const fs::path path = directory_ / (kStop + job);
+  int descriptor = open_retrying(path, O_WRONLY | O_CREAT);
+  const int reason = descriptor < 0 ? errno : 0;
   close_file(descriptor);
+  // A disk without room for one more file may have room for another name of one.
+  if (reason == 0 || ::link((directory_ / "key").c_str(), path.c_str()) == 0 || told_to_stop(job) ||
+      !still_there())
+    return "";
+  return path.string() + ": cannot be written, so that others train on: " + std::strerror(reason);
 }
 
 bool WorkList::told_to_stop(const std::string& job) const {
@@ -216,7 +211,7 @@ bool WorkList::told_to_stop(const std::string& job) const {
 bool WorkList::assemble() {
   if (!still_there()) return false;
   const fs::path path = directory_ / "assembly";
-  assembly_ = open_file(path, O_RDWR | O_CREAT);
+  assembly_ = open_retrying(path, O_RDWR | O_CREAT);
   if (assembly_ >= 0 && lock(assembly_, LOCK_EX | LOCK_NB, path) && still_there()) return true;
   close_file(assembly_);
   return false;

@@ -40,8 +40,9 @@ class WorkList {
   /// The record of a piece; empty while it is not finished.
   std::string record(std::int64_t piece) const;
 
-  /// Tells all who have joined, or those of one job, to stop; and whether they were told.
-  void tell_to_stop(const std::string& job = "");
+  /// Tells all who have joined, or those of one job, to stop; returns why that failed, empty where
+  /// it did not. And whether they were told.
+  std::string tell_to_stop(const std::string& job = "") const;
   bool told_to_stop(const std::string& job) const;
 
   /// Whether this process is the one to go on with the whole; until the object ends no other is.

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,7 +236,7 @@ TEST(WorkList, TellsToStop) {
   {
     WorkList first(directory.path(), "a", {1}, 0, keep_all);
     WorkList second(directory.path(), "a", {1}, 0, keep_all);
-    first.tell_to_stop(".7");
+    EXPECT_EQ(first.tell_to_stop(".7"), "");
     EXPECT_TRUE(second.told_to_stop(".7"));
     EXPECT_FALSE(second.told_to_stop(".8"));
     EXPECT_FALSE(second.told_to_stop(""));
@@ -244,6 +245,30 @@ TEST(WorkList, TellsToStop) {
   }
   WorkList next(directory.path(), "a", {1}, 0, keep_all);
   EXPECT_FALSE(next.told_to_stop(".7"));
+}
+
+TEST(WorkList, TellsToStopWithoutAFileMore) {
+  const test::TemporaryDirectory directory;
+  WorkList list(directory.path(), "a", {1}, 0, keep_all);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::string failure = list.tell_to_stop(".7");
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(failure, "");
+  EXPECT_TRUE(list.told_to_stop(".7"));
+  EXPECT_EQ(list.take(), 0);
+}
+
+TEST(WorkList, SaysThatNobodyIsToldToStop) {
+  const test::TemporaryDirectory directory;
+  WorkList list(directory.path(), "a", {1}, 0, keep_all);
+  std::filesystem::create_symlink("nowhere/file", directory / "stop.7");
+  const std::string failure = list.tell_to_stop(".7");
+  EXPECT_NE(failure.find("stop.7: cannot be written"), std::string::npos) << failure;
+  EXPECT_FALSE(list.told_to_stop(".7"));
 }
 
 TEST(WorkList, PlaceThatCannotBeMadeIsNamed) {

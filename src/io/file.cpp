@@ -76,18 +76,24 @@ std::filesystem::path open_partial(const std::filesystem::path& path, int& descr
   fail_on_file(path, "cannot be written", EEXIST);
 }
 
-void write_at(const std::filesystem::path& path, int descriptor, std::int64_t offset,
-              const void* data, std::size_t bytes) {
+int try_write_at(int descriptor, std::int64_t offset, const void* data, std::size_t bytes) {
   constexpr std::size_t at_once = std::size_t{1} << 30;
   const char* at = static_cast<const char*>(data);
   while (bytes > 0) {
     const ssize_t written = ::pwrite(descriptor, at, std::min(bytes, at_once), offset);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail_on_file(path, "writing failed", errno);
+    if (written < 0) return errno;
     at += written;
     offset += written;
     bytes -= static_cast<std::size_t>(written);
   }
+  return 0;
+}
+
+void write_at(const std::filesystem::path& path, int descriptor, std::int64_t offset,
+              const void* data, std::size_t bytes) {
+  const int reason = try_write_at(descriptor, offset, data, bytes);
+  if (reason != 0) fail_on_file(path, "writing failed", reason);
 }
 
 void close_flushed(const std::filesystem::path& path, int& descriptor) {

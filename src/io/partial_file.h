@@ -20,7 +20,10 @@ int open_retrying(const std::filesystem::path& path, int flags);
 /// Creates a file beside `path`, which must be a regular file or nothing, and opens it to write.
 std::filesystem::path open_partial(const std::filesystem::path& path, int& descriptor);
 
-/// Writes at `offset`; `path` is what a failure names.
+/// Writes at `offset`, all bytes unless it fails; returns the errno of what failed, 0 for nothing.
+int try_write_at(int descriptor, std::int64_t offset, const void* data, std::size_t bytes);
+
+/// The same, but throws; `path` is what a failure names.
 void write_at(const std::filesystem::path& path, int descriptor, std::int64_t offset,
               const void* data, std::size_t bytes);
 
