@@ -228,6 +228,22 @@ TEST_F(EnsembleTrainingTest, GoesOnWithTheSameBits) {
   EXPECT_EQ(begun, 4);
 }
 
+TEST_F(EnsembleTrainingTest, BrickOfAnotherBatchSizeBeginsAgain) {
+  const Volume& turbulence = volume(24);
+  kanbench::Run run = small_run({2, 1, 1}, 8);
+  run.batch_size = 1024;
+  const EnsembleTraining whole_run = train(run, turbulence, "whole");
+  kanbench::Run other = run;
+  other.batch_size = 512;
+  EnsembleProgress stopping;
+  stopping.detail = [](const std::string&) { wish_interruption(); };
+  EXPECT_TRUE(train(other, turbulence, "parts", stopping).history.interrupted);
+  EXPECT_TRUE(fs::exists(directory / "parts.work" / "checkpoint_0.batch512.000000000001.ckpt"));
+  wish_interruption(false);
+  const EnsembleTraining finished = train(run, turbulence, "parts");
+  EXPECT_TRUE(bricks(finished.manifest, "parts") == bricks(whole_run.manifest, "whole"));
+}
+
 TEST_F(EnsembleTrainingTest, BrickWhoseFileIsGoneIsTrainedAgain) {
   const Volume& turbulence = volume(24);
   const kanbench::Run run = small_run({2, 2, 1}, 1);
