@@ -94,7 +94,9 @@ TEST_F(ProgramScaling, RefusesInOneLine) {
       {{"--scaling", "--network", "nvlnk"}, "did you mean 'nvlink'?"},
       {{"--scaling", "--network", "a=1"}, "is no NAME=MICROSECONDS:GIGABYTES"},
       {{"--scaling", "--decomposition", "shard"}, "--decomposition"},
-      {{"--measured"}, "--measured needs --scaling"},
+      {{"--measured"}, "--measured requires --scaling"},
+      {{"--ranks", "4"}, "--ranks requires --scaling"},
+      {{"--scaling", "--timeout", "9"}, "--timeout requires --measured"},
       {{"--scaling", "--measured"}, "mpirun -n 2"},
       {{"--scaling", "--measured", "--step-ms", "2"}, "give one"}};
   for (const auto& [given, expected] : cases) {

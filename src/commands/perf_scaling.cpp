@@ -123,7 +123,6 @@ void ScalingOptions::attach(CLI::App& app) {
 }
 
 void ScalingOptions::check() const {
-  if (measured && !wanted) throw Error("--measured needs --scaling");
   if (measured && step_ms > 0)
     throw Error("--step-ms is for a device that is not at hand, --measured for this one: give one");
   parse_ranks(ranks, "--ranks");
