@@ -128,7 +128,7 @@ void expect_fair(std::int64_t batch, const std::vector<std::int64_t>& voxels) {
     const bool even = (step & (step + 1)) == 0;
     for (std::size_t k = 0; k < rows.size(); ++k) {
       const double wanted = static_cast<double>(batch) * static_cast<double>(voxels[k]) / all;
-      EXPECT_GE(rows[k], 0);
+      ASSERT_GE(rows[k], 0) << "part " << k << " of step " << step;
       EXPECT_LT(std::abs(static_cast<double>(rows[k]) - wanted), 1 + 1e-9 * wanted);
       drawn[k] += static_cast<double>(rows[k]);
       ASSERT_LT(std::abs(drawn[k] - wanted * steps), (even ? 1 : 5) + 1e-9 * wanted)

@@ -1,10 +1,7 @@
 // The program on several ranks that each have an emulated device, started as launchers do: by
 // torchrun's variables alone, and by mpirun; and what it says where ranks cannot work together.
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
 
 #include <chrono>
 #include <cmath>
@@ -13,6 +10,7 @@
 #include <tuple>
 
 #include "kanbench/communicator.h"
+#include "port.h"
 #include "program.h"
 
 namespace kanbench::test {
@@ -21,28 +19,7 @@ namespace {
 using Words = std::vector<std::string>;
 using Clock = std::chrono::steady_clock;
 
-// Listens at a port of its own until it is let go.
-class Listener {
- public:
-  Listener() : server_(socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof at;
-    if (bind(server_, reinterpret_cast<sockaddr*>(&at), size) != 0 || listen(server_, 1) != 0 ||
-        getsockname(server_, reinterpret_cast<sockaddr*>(&at), &size) != 0)
-      std::abort();
-    port_ = std::to_string(ntohs(at.sin_port));
-  }
-  ~Listener() { close(server_); }
-  const std::string& port() const { return port_; }
-
- private:
-  int server_;
-  std::string port_;
-};
-
-std::string free_port() { return Listener().port(); }
+std::string free_port() { return std::to_string(Port().number()); }
 
 class ProgramCudaRanks : public testing::Test {
  protected:
@@ -196,13 +173,13 @@ TEST_F(ProgramCudaRanks, AreRefusedOnOneDeviceUnderMpi) {
 }
 
 TEST_F(ProgramCudaRanks, SayThatThePortIsTaken) {
-  const Listener listener;
+  const Port taken;
+  const std::string port = std::to_string(taken.number());
   const Words words = bench("taken", {"--communicator", "nccl"}, "2");
-  const std::vector<Outcome> outcomes = run_ranks(2, listener.port(), words);
+  const std::vector<Outcome> outcomes = run_ranks(2, port, words);
   EXPECT_EQ(outcomes[0].status, 2) << outcomes[0].error;
   EXPECT_EQ(lines(outcomes[0].error).size(), 1u) << outcomes[0].error;
-  EXPECT_NE(outcomes[0].error.find("MASTER_PORT " + listener.port()), std::string::npos)
-      << outcomes[0].error;
+  EXPECT_NE(outcomes[0].error.find("MASTER_PORT " + port), std::string::npos) << outcomes[0].error;
   EXPECT_EQ(outcomes[1].status, 1) << outcomes[1].error;
 }
 
