@@ -121,7 +121,7 @@ Box box_of_rank(const Run& run, const Volume& volume, const Communicator& commun
 Range bricks_of_rank(const Run& run, const Communicator& communicator) {
   const std::int64_t count = run.decomposition.bricks.count();
   const std::int64_t rank = communicator.rank(), size = communicator.size();
-  return {count * rank / size, count * (rank + 1) / size};
+  return {start_of_part(count, rank, size), start_of_part(count, rank + 1, size)};
 }
 
 Box held_by(const Run& run, const Shape& shape, std::int64_t brick) {

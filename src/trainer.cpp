@@ -187,8 +187,8 @@ std::vector<Range> shares_of(std::int64_t size, int ranks) {
   const std::int64_t lines = (size + kLine - 1) / kLine;
   std::vector<Range> shares;
   for (std::int64_t rank = 0; rank < ranks; ++rank)
-    shares.push_back({std::min(size, lines * rank / ranks * kLine),
-                      std::min(size, lines * (rank + 1) / ranks * kLine)});
+    shares.push_back({std::min(size, start_of_part(lines, rank, ranks) * kLine),
+                      std::min(size, start_of_part(lines, rank + 1, ranks) * kLine)});
   return shares;
 }
 
