@@ -22,6 +22,15 @@ inline std::vector<Layer> repeat(const Layer& like, std::vector<int> widths) {
   return layers;
 }
 
+/// The basis at a frequency at which layers behind each other do not make rounding larger.
+inline Basis tame(Basis basis) {
+  if (auto* sine = std::get_if<basis::Sine>(&basis)) sine->omega = 2;
+  if (auto* finer = std::get_if<basis::Finer>(&basis)) finer->omega = 0.7f;
+  if (auto* wire = std::get_if<basis::Wire>(&basis)) *wire = {2, 0.8f};
+  if (auto* fkan = std::get_if<basis::Fkan>(&basis)) fkan->steepness = 2;
+  return basis;
+}
+
 template <std::size_t... I>
 void add_inner(std::vector<Decoder>& all, int in, std::index_sequence<I...>) {
   for (const Basis& basis : {Basis(std::variant_alternative_t<I, Basis>{})...}) {
@@ -33,7 +42,7 @@ void add_inner(std::vector<Decoder>& all, int in, std::index_sequence<I...>) {
       layer.base = layer.norm = own == Inner::input;
       all.emplace_back(std::string(name(basis)) + ", inner parameters of each " +
                            words_of(own)[static_cast<std::size_t>(own)],
-                       repeat(layer, {in, 7, 5, 1}));
+                       repeat(layer, {in, 7, 1}));
     }
   }
 }
