@@ -1,6 +1,7 @@
 #pragma once
 // What the general decoder does around its products, on a piece of rows, all feature-major: a
-// layer's basis values and the way back through them, its norm, its bias, and the loss.
+// layer's basis values and the way back through them, its norm and activation, its bias, and the
+// loss.
 
 #include <cstdint>
 
@@ -16,21 +17,36 @@ struct LayerRows {
   std::int64_t stride = 0;
   /// [2][stride]: each row's mean and 1 / sqrt(variance + eps); null where there is no norm.
   float* statistics = nullptr;
-  /// [in * size][stride] and [in][stride]; the latter is null where there is no base branch.
+  /// [in * size][stride] and [in][stride]; null where the layer has edges, and no base branch.
   float *phi = nullptr, *base = nullptr;
 };
 
+/// A layer and its parameters in the device's memory.
+struct LayerAt {
+  const Layer& layer;
+  LayerParameters<const float> parameters;
+};
+
 /// Writes phi and base; where the layer has a norm, its statistics first.
-void expand(const Layer& layer, const LayerParameters<const float>& parameters,
-            const LayerRows& rows, cudaStream_t stream);
+void expand(const LayerAt& at, const LayerRows& rows, cudaStream_t stream);
 
-/// Given the gradients of phi and base in their places, adds to the norm's gradients and, where
-/// dinput has data, writes the gradient of the input.
-void contract(const Layer& layer, const LayerParameters<const float>& parameters,
-              const LayerParameters<float>& gradient, const LayerRows& rows, Rows dinput,
-              cudaStream_t stream);
+/// Given the gradients of phi and base in their places, adds to those of inner parameters,
+/// activation and norm and, where dinput has data, writes the gradient of the input.
+void contract(const LayerAt& at, const LayerParameters<float>& gradient, const LayerRows& rows,
+              Rows dinput, cudaStream_t stream);
 
-/// Sets row o of `rows` to bias[o].
+/// A layer whose edges have places of their own: adds its output to `out`; and, given the output's
+/// gradient, adds to those of weights and places, and writes that of the basis' input.
+void forward_edges(const LayerAt& at, const LayerRows& rows, Rows out, cudaStream_t stream);
+void backward_edges(const LayerAt& at, const LayerParameters<float>& gradient,
+                    const LayerRows& rows, ConstRows dout, Rows dv, cudaStream_t stream);
+
+/// From the gradient of the basis' input, in `dv`, to that of the layer's input, in place: what the
+/// base branch adds, the activation and the norm, whose own gradients are added to.
+void finish_input(const LayerAt& at, const LayerParameters<float>& gradient, const LayerRows& rows,
+                  Rows dv, cudaStream_t stream);
+
+/// Sets row o of `rows` to bias[o], or to 0 where there is none.
 void set_bias(const float* bias, Rows rows, cudaStream_t stream);
 /// Adds the sum of row o to sums[o].
 void add_row_sums(ConstRows rows, float* sums, cudaStream_t stream);

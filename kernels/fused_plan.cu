@@ -9,7 +9,15 @@
 namespace kanbench::cuda {
 namespace {
 
+// What the fused kernels know nothing of.
+bool is_plain(const Layer& layer) {
+  return layer.activation == Activation::none && layer.inner == Inner::fixed && !layer.edges &&
+         layer.base_activation == Activation::silu && !layer.base_normalised &&
+         layer.base_skip == 0;
+}
+
 bool plan_layer(const Layer& layer, bool first, ExpansionKind kind, FusedLayer& planned) {
+  if (!is_plain(layer)) return false;
   planned.in = layer.in;
   planned.out = layer.out;
   planned.norm = layer.norm;

@@ -28,8 +28,8 @@ ConstRows read_only(const Rows& rows) { return {rows.data, rows.rows, rows.width
 struct GeneralDecoder::Room {
   std::int64_t rows = 0, stride = 0;
   float *phi = nullptr, *base = nullptr;
-  /// Gradients of a layer's output and input, by turns.
-  float* slopes[2] = {};
+  /// Gradients of layers' outputs, by turns.
+  std::vector<float*> slopes;
   std::vector<float*> outputs, statistics;
 
   Rows output(std::size_t layer, int width) const { return {outputs[layer], rows, width, stride}; }
@@ -46,11 +46,11 @@ GeneralDecoder::GeneralDecoder(const ModelSpec& spec, const Layout& layout, Prec
     const Layer& layer = layers_[l];
     floats_per_row_ += layer.out + (layer.norm ? 2 : 0);
     widest_ = std::max<std::int64_t>({widest_, layer.in, layer.out});
-    if (is_linear(l)) continue;
-    phi_width_ = std::max(phi_width_, std::int64_t{layer.in} * size(layer.basis));
+    turns_ = std::max(turns_, layer.base_skip + 2);
     if (layer.base) base_width_ = std::max<std::int64_t>(base_width_, layer.in);
+    if (has_phi(l)) phi_width_ = std::max(phi_width_, std::int64_t{layer.in} * size(layer.basis));
   }
-  floats_per_row_ += phi_width_ + base_width_ + 2 * widest_;
+  floats_per_row_ += phi_width_ + base_width_ + turns_ * widest_;
   const auto fitting = static_cast<std::int64_t>(budget / bytes_per_row());
   piece_ = std::max(fitting / kRowsAligned, std::int64_t{1}) * kRowsAligned;
 }
@@ -59,10 +59,12 @@ std::size_t GeneralDecoder::bytes_per_row() const {
   return static_cast<std::size_t>(floats_per_row_) * sizeof(float);
 }
 
-// A layer whose basis values are its inputs as they lie.
-bool GeneralDecoder::is_linear(std::size_t layer) const {
+// Not one whose basis values are its inputs as they lie, nor one that makes them edge by edge.
+bool GeneralDecoder::has_phi(std::size_t layer) const {
   const Layer& l = layers_[layer];
-  return std::holds_alternative<basis::Identity>(l.basis) && !l.norm && !l.base;
+  if (l.edges) return false;
+  return !std::holds_alternative<basis::Identity>(l.basis) || l.norm || l.base ||
+         l.activation != Activation::none;
 }
 
 GeneralDecoder::Room GeneralDecoder::arrange(std::int64_t rows) {
@@ -83,7 +85,7 @@ GeneralDecoder::Room GeneralDecoder::arrange(std::int64_t rows) {
   };
   room.phi = take(phi_width_);
   room.base = take(base_width_);
-  for (float*& slopes : room.slopes) slopes = take(widest_);
+  for (int i = 0; i < turns_; ++i) room.slopes.push_back(take(widest_));
   for (const Layer& layer : layers_) {
     room.outputs.push_back(take(layer.out));
     room.statistics.push_back(take(layer.norm ? 2 : 0));
@@ -98,48 +100,74 @@ LayerRows GeneralDecoder::open(const Room& room, std::size_t layer, ConstRows fe
   rows.input = layer ? read_only(room.output(layer - 1, l.in)) : features;
   rows.stride = room.stride;
   rows.statistics = room.statistics[layer];
-  if (!is_linear(layer)) rows.phi = room.phi;
+  if (has_phi(layer)) rows.phi = room.phi;
   if (l.base) rows.base = room.base;
   return rows;
 }
 
+// Whether an earlier layer's base branch has begun its output.
+bool GeneralDecoder::is_begun(std::size_t layer) const {
+  for (std::size_t l = 0; l < layer; ++l)
+    if (layers_[l].base && base_layer(l) == layer) return true;
+  return false;
+}
+
+void GeneralDecoder::run_layers(const float* parameters, const Room& room, ConstRows features,
+                                Rows last, cudaStream_t stream) {
+  const auto output = [&](std::size_t l) {
+    return l + 1 == layers_.size() ? last : room.output(l, layers_[l].out);
+  };
+  const auto begin = [&](std::size_t l) {
+    set_bias(bind(offsets_[l], parameters).bias, output(l), stream);
+  };
+  for (std::size_t l = 0; l < layers_.size(); ++l) {
+    const Layer& layer = layers_[l];
+    const bool begun = is_begun(l), begins = layer.bias || layer.edges;
+    if (begins && !begun) begin(l);
+    if (layer.base && layer.base_skip > 0) begin(base_layer(l));
+    run_layer(parameters, l, open(room, l, features), output(l), output(base_layer(l)),
+              begun || begins, stream);
+  }
+}
+
 void GeneralDecoder::run_layer(const float* parameters, std::size_t layer, const LayerRows& rows,
-                               Rows out, cudaStream_t stream) {
+                               Rows out, Rows base_out, bool add, cudaStream_t stream) {
   const Layer& l = layers_[layer];
-  const LayerParameters<const float> p = bind(offsets_[layer], parameters);
+  const LayerAt at{l, bind(offsets_[layer], parameters)};
   const std::int64_t inner = std::int64_t{l.in} * size(l.basis);
   Matrix phi{rows.input.data, rows.input.stride};
-  if (rows.phi) {
-    expand(l, p, rows, stream);
-    phi = {rows.phi, rows.stride};
-  }
-  if (l.bias) set_bias(p.bias, out, stream);
-  gemm_.multiply({l.out, out.rows, inner, {p.weight, inner}, phi, out.data, out.stride, l.bias},
-                 stream);
+  if (rows.phi || rows.base || rows.statistics) expand(at, rows, stream);
+  if (rows.phi) phi = {rows.phi, rows.stride};
+  if (l.edges)
+    forward_edges(at, rows, out, stream);
+  else
+    gemm_.multiply(
+        {l.out, out.rows, inner, {at.parameters.weight, inner}, phi, out.data, out.stride, add},
+        stream);
   if (l.base)
-    gemm_.multiply({l.out,
+    gemm_.multiply({base_out.width,
                     out.rows,
                     l.in,
-                    {p.base_weight, l.in},
+                    {at.parameters.base_weight, l.in},
                     {rows.base, rows.stride},
-                    out.data,
-                    out.stride,
+                    base_out.data,
+                    base_out.stride,
                     true},
                    stream);
 }
 
 void GeneralDecoder::run_layer_back(const float* parameters, float* gradient, std::size_t layer,
-                                    const LayerRows& rows, ConstRows dout, Rows dinput,
-                                    cudaStream_t stream) {
+                                    const LayerRows& rows, ConstRows dout, ConstRows base_dout,
+                                    Rows dinput, cudaStream_t stream) {
   const Layer& l = layers_[layer];
-  const LayerParameters<const float> p = bind(offsets_[layer], parameters);
+  const LayerAt at{l, bind(offsets_[layer], parameters)};
   const LayerParameters<float> d = bind(offsets_[layer], gradient);
-  const std::int64_t inner = std::int64_t{l.in} * size(l.basis);
+  const std::int64_t inner = std::int64_t{l.in} * size(l.basis), count = dout.rows;
   const Matrix slopes{dout.data, dout.stride};
   Matrix phi{rows.input.data, rows.input.stride, true};
   Rows dphi = dinput;
+  if (rows.phi || rows.base || rows.statistics) expand(at, rows, stream);
   if (rows.phi) {
-    expand(l, p, rows, stream);
     phi = {rows.phi, rows.stride, true};
     dphi = {rows.phi, rows.input.rows, dinput.width, rows.stride};
   }
@@ -148,15 +176,20 @@ void GeneralDecoder::run_layer_back(const float* parameters, float* gradient, st
                             float* c, std::int64_t stride, bool add) {
     gemm_.multiply({m, n, k, a, b, c, stride, add}, stream);
   };
-  const std::int64_t count = dout.rows;
-  const Matrix weight{p.weight, inner, true}, base_weight{p.base_weight, l.in, true};
-  const Matrix base{rows.base, rows.stride, true};
+  if (l.base) {
+    const Matrix base_slopes{base_dout.data, base_dout.stride}, base{rows.base, rows.stride, true};
+    const Matrix weight{at.parameters.base_weight, l.in, true};
+    multiply(base_dout.width, l.in, count, base_slopes, base, d.base_weight, l.in, true);
+    multiply(l.in, count, base_dout.width, weight, base_slopes, rows.base, rows.stride, false);
+  }
+  if (l.edges) {
+    backward_edges(at, d, rows, dout, dinput, stream);
+    return finish_input(at, d, rows, dinput, stream);
+  }
   multiply(l.out, inner, count, slopes, phi, d.weight, inner, true);
-  if (l.base) multiply(l.out, l.in, count, slopes, base, d.base_weight, l.in, true);
-  multiply(inner, count, l.out, weight, slopes, dphi.data, dphi.stride, false);
-  if (l.base) multiply(l.in, count, l.out, base_weight, slopes, rows.base, rows.stride, false);
-  if (!rows.phi) return;
-  contract(l, p, d, rows, dinput, stream);
+  multiply(inner, count, l.out, {at.parameters.weight, inner, true}, slopes, dphi.data, dphi.stride,
+           false);
+  if (rows.phi) contract(at, d, rows, dinput, stream);
 }
 
 void GeneralDecoder::predict(const float* parameters, ConstRows features, Rows values,
@@ -166,9 +199,7 @@ void GeneralDecoder::predict(const float* parameters, ConstRows features, Rows v
     const ConstRows inputs = part(features, begin, room.stride);
     const Rows last = part(values, begin, room.stride);
     room.rows = inputs.rows;
-    for (std::size_t l = 0; l < layers_.size(); ++l)
-      run_layer(parameters, l, open(room, l, inputs),
-                l + 1 == layers_.size() ? last : room.output(l, layers_[l].out), stream);
+    run_layers(parameters, room, inputs, last, stream);
     activate(output_, last, stream);
   }
 }
@@ -177,23 +208,29 @@ void GeneralDecoder::train(const float* parameters, float* gradient, ConstRows f
                            ConstRows targets, const Objective& objective, Rows dfeatures,
                            double* sums, cudaStream_t stream) {
   Room room = arrange(features.rows);
+  const std::size_t count = layers_.size();
   std::int64_t begin = 0;
   // Once even for no rows, so that the sums are set.
   do {
     const ConstRows inputs = part(features, begin, room.stride);
     room.rows = inputs.rows;
-    for (std::size_t l = 0; inputs.rows && l < layers_.size(); ++l)
-      run_layer(parameters, l, open(room, l, inputs), room.output(l, layers_[l].out), stream);
-    Rows dout = room.output(layers_.size() - 1, 1);
-    differentiate_loss(output_, objective, dout, part(targets, begin, room.stride), begin == 0,
+    const Rows last = room.output(count - 1, 1);
+    if (inputs.rows) run_layers(parameters, room, inputs, last, stream);
+    differentiate_loss(output_, objective, last, part(targets, begin, room.stride), begin == 0,
                        partials_.data(), sums, stream);
-    for (std::size_t l = layers_.size(); inputs.rows && l-- > 0;) {
+    // The gradient of layer l's output; it stays for a base branch that ends there.
+    const auto slopes = [&](std::size_t l) {
+      if (l + 1 == count) return last;
+      float* to = room.slopes[(l + 1) % room.slopes.size()];
+      return Rows{to, room.rows, layers_[l].out, room.stride};
+    };
+    for (std::size_t l = count; inputs.rows && l-- > 0;) {
       const bool wanted = l == 0 && dfeatures.data;
       const Rows dinput = wanted ? part(dfeatures, begin, room.stride)
-                                 : Rows{room.slopes[l % 2], room.rows, layers_[l].in, room.stride};
-      run_layer_back(parameters, gradient, l, open(room, l, inputs), read_only(dout), dinput,
-                     stream);
-      dout = dinput;
+                          : l    ? slopes(l - 1)
+                                 : Rows{room.slopes[0], room.rows, layers_[0].in, room.stride};
+      run_layer_back(parameters, gradient, l, open(room, l, inputs), read_only(slopes(l)),
+                     read_only(slopes(base_layer(l))), dinput, stream);
     }
     begin += room.stride;
   } while (begin < features.rows);

@@ -43,18 +43,27 @@ class GeneralDecoder {
  private:
   struct Room;
 
-  bool is_linear(std::size_t layer) const;
+  bool has_phi(std::size_t layer) const;
+  bool is_begun(std::size_t layer) const;
+  /// The layer whose output the base branch of `layer` ends in.
+  std::size_t base_layer(std::size_t layer) const {
+    return layer + static_cast<std::size_t>(layers_[layer].base_skip);
+  }
   Room arrange(std::int64_t rows);
   LayerRows open(const Room& room, std::size_t layer, ConstRows features) const;
+  void run_layers(const float* parameters, const Room& room, ConstRows features, Rows last,
+                  cudaStream_t stream);
   void run_layer(const float* parameters, std::size_t layer, const LayerRows& rows, Rows out,
-                 cudaStream_t stream);
+                 Rows base_out, bool add, cudaStream_t stream);
   void run_layer_back(const float* parameters, float* gradient, std::size_t layer,
-                      const LayerRows& rows, ConstRows dout, Rows dinput, cudaStream_t stream);
+                      const LayerRows& rows, ConstRows dout, ConstRows base_dout, Rows dinput,
+                      cudaStream_t stream);
 
   std::vector<Layer> layers_;
   std::vector<LayerOffsets> offsets_;
   OutputActivation output_;
   std::int64_t floats_per_row_ = 0, phi_width_ = 0, base_width_ = 0, widest_ = 0, piece_ = 0;
+  int turns_ = 2;
   Gemm gemm_;
   // The last is in use; recorded graphs may still hold those before it.
   std::vector<DeviceArray<float>> rooms_;

@@ -40,17 +40,31 @@ void append_levels(Layout& layout, const encoder::HashGrid& grid) {
   }
 }
 
-LayerOffsets append_layer(Layout& layout, const Layer& layer, const std::string& prefix, bool mlp) {
+LayerOffsets append_layer(Layout& layout, const ModelSpec& spec, std::size_t l) {
+  const Layer& layer = spec.layers[l];
+  const std::string prefix = "decoder.layers." + std::to_string(l) + ".";
+  const std::int64_t in = layer.in, out = layer.out, coefficients = size(layer.basis);
+  const auto add = [&](const char* name, std::int64_t rows, std::int64_t columns) {
+    return append(layout, prefix + name, rows, columns, false);
+  };
   LayerOffsets at;
   if (layer.norm) {
-    at.norm_weight = append(layout, prefix + "layernorm.weight", layer.in, 0, false);
-    at.norm_bias = append(layout, prefix + "layernorm.bias", layer.in, 0, false);
+    at.norm_weight = add("layernorm.weight", in, 0);
+    at.norm_bias = add("layernorm.bias", in, 0);
   }
-  at.weight = append(layout, prefix + (mlp ? "weight" : "spline_weight"), layer.out,
-                     std::int64_t{layer.in} * size(layer.basis), false);
-  if (layer.base)
-    at.base_weight = append(layout, prefix + "base_weight", layer.out, layer.in, false);
-  if (layer.bias) at.bias = append(layout, prefix + "base_bias", layer.out, 0, false);
+  if (layer.activation == Activation::prelu) at.activation_share = add("activation_share", 1, 0);
+  at.weight = add(coefficients == 1 ? "weight" : "spline_weight", out, in * coefficients);
+  if (layer.base) {
+    const std::size_t target = l + static_cast<std::size_t>(layer.base_skip);
+    check(target < spec.layers.size(), "a base branch that ends beyond the last layer");
+    at.base_weight = add("base_weight", spec.layers[target].out, in);
+  }
+  if (layer.bias) at.bias = add(coefficients == 1 ? "bias" : "base_bias", out, 0);
+  if (const std::int64_t count = inner_count(layer)) at.inner = add("inner", count, 0);
+  if (layer.edges) {
+    at.edge_scale = add("edge_scale", out, in);
+    at.edge_shift = add("edge_shift", out, in);
+  }
   return at;
 }
 
@@ -73,9 +87,7 @@ Layout make_layout(const ModelSpec& spec, const std::string& source) try {
     append_levels(layout, *grid);
   layout.decoder_begin = layout.size;
   for (std::size_t i = 0; i < spec.layers.size(); ++i)
-    layout.layers.push_back(append_layer(layout, spec.layers[i],
-                                         "decoder.layers." + std::to_string(i) + ".",
-                                         spec.network_type == "mlp"));
+    layout.layers.push_back(append_layer(layout, spec, i));
   return layout;
 } catch (const Error& error) {
   throw Error((source.empty() ? "" : source + ": ") + error.what());
@@ -148,36 +160,56 @@ void fill_normal(float* start, std::int64_t count, const Stream& stream, std::in
   });
 }
 
+LayerDraw default_draw(const Layer& layer, const Initialisation& init) {
+  const double bound = init.linear_gain / std::sqrt(static_cast<double>(layer.in));
+  const bool spline = size(layer.basis) > 1;
+  return {spline, spline ? init.spline_std : bound, bound, bound};
+}
+
+void draw_layer(const Layer& layer, const Layout& layout, std::size_t l, const LayerDraw& draw,
+                const Stream& stream, float* block) {
+  const LayerOffsets& at = layout.layers[l];
+  const auto size_at = [&](std::int64_t offset) {
+    for (const Slice& slice : layout.slices)
+      if (slice.offset == offset && !slice.encoder) return slice.size();
+    return std::int64_t{0};
+  };
+  if (draw.normal)
+    fill_normal(block + at.weight, size_at(at.weight), stream, at.weight, draw.weight);
+  else
+    fill_uniform(block + at.weight, size_at(at.weight), stream, at.weight, draw.weight);
+  if (layer.base)
+    fill_uniform(block + at.base_weight, size_at(at.base_weight), stream, at.base_weight,
+                 draw.base);
+  if (layer.bias) fill_uniform(block + at.bias, layer.out, stream, at.bias, draw.bias);
+  if (layer.norm) std::fill_n(block + at.norm_weight, layer.in, 1.0f);
+  if (at.activation_share >= 0) block[at.activation_share] = kPreluStart;
+  for (std::int64_t i = 0; i < inner_count(layer); ++i)
+    block[at.inner + i] = inner_start(layer.basis, static_cast<int>(i % inner(layer.basis)));
+  if (layer.edges) std::fill_n(block + at.edge_scale, size_at(at.edge_scale), 1.0f);
+}
+
 }  // namespace
 
 std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& init,
                                    std::uint64_t seed) {
   const Layout layout = make_layout(spec);
+  check(init.layers.empty() || init.layers.size() == spec.layers.size(),
+        "an initialisation of another decoder");
   std::vector<float> block(static_cast<std::size_t>(layout.size));
   const Stream table = make_stream(seed, 0, Purpose::encoder);
   for (const Slice& slice : layout.slices)
     if (slice.encoder)
       fill_uniform(block.data() + slice.offset, slice.size(), table, slice.offset, init.table);
   const Stream stream = make_stream(seed, 0, Purpose::decoder);
-  for (std::size_t i = 0; i < spec.layers.size(); ++i) {
-    const Layer& layer = spec.layers[i];
-    const LayerOffsets& at = layout.layers[i];
-    const double bound = init.linear_gain / std::sqrt(static_cast<double>(layer.in));
-    const std::int64_t weights = std::int64_t{layer.out} * layer.in * size(layer.basis);
-    const auto place = [&](std::int64_t offset) { return block.data() + offset; };
-    if (size(layer.basis) == 1)
-      fill_uniform(place(at.weight), weights, stream, at.weight, bound);
-    else
-      fill_normal(place(at.weight), weights, stream, at.weight, init.spline_std);
-    if (layer.base)
-      fill_uniform(place(at.base_weight), std::int64_t{layer.out} * layer.in, stream,
-                   at.base_weight, bound);
-    if (layer.bias) fill_uniform(place(at.bias), layer.out, stream, at.bias, bound);
-    // A rectified output that starts below zero everywhere would never learn.
-    if (layer.bias && i + 1 == spec.layers.size() && spec.output == OutputActivation::relu)
-      std::fill_n(place(at.bias), layer.out, 0.5f);
-    if (layer.norm) std::fill_n(place(at.norm_weight), layer.in, 1.0f);
-  }
+  for (std::size_t l = 0; l < spec.layers.size(); ++l)
+    draw_layer(spec.layers[l], layout, l,
+               init.layers.empty() ? default_draw(spec.layers[l], init) : init.layers[l], stream,
+               block.data());
+  // A rectified output that starts below zero everywhere would never learn.
+  const Layer& last = spec.layers.back();
+  if (last.bias && spec.output == OutputActivation::relu)
+    std::fill_n(block.data() + layout.layers.back().bias, last.out, 0.5f);
   return block;
 }
 

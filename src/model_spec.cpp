@@ -1,186 +1,16 @@
 // The architecture as JSON. What is read may come from anyone: names, keys and numbers are held to
 // what a parameter file may say, before anything is built from them.
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
 #include <set>
-#include <type_traits>
-#include <utility>
 
-#include "io/quote.h"
-#include "kanbench/error.h"
 #include "kanbench/model_file.h"
 #include "kanbench/run.h"
+#include "layer_spec.h"
 
 namespace kanbench {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr int kMaxDepth = 8;
-constexpr std::size_t kMaxLayers = 64;
-constexpr int kMaxWidth = 4096;
-
-struct Limit {
-  const char* key;
-  double low, high;
-};
-constexpr Limit kLimits[] = {{"n_levels", 1, 32},          {"n_features_per_level", 1, 16},
-                             {"log2_hashmap_size", 1, 26}, {"base_resolution", 1, 65536},
-                             {"per_level_scale", 1, 16},   {"num_grids", 2, 64},
-                             {"grid_radius", 1e-30, 1e30}, {"in", 1, kMaxWidth},
-                             {"out", 1, kMaxWidth}};
-
-// For the field of a basis or encoder that needs no limit of its own.
-constexpr Limit kCommonLimit{"", 0, 4096};
-
-const Limit& limit_of(const std::string& key) {
-  for (const Limit& limit : kLimits)
-    if (key == limit.key) return limit;
-  return kCommonLimit;
-}
-
-// One JSON object, read key by key; `done` refuses the keys that nobody asked for.
-class Object {
- public:
-  Object(const Json& json, std::string at) : json_(json), at_(std::move(at)) {
-    if (!json.is_object()) throw Error(at_ + ": expected an object, found " + json.type_name());
-  }
-
-  const Json& take(const std::string& key) {
-    taken_.push_back(key);
-    const auto found = json_.find(key);
-    if (found == json_.end()) throw Error(at_ + ": has no '" + key + "'");
-    return *found;
-  }
-  void read(const std::string& key, bool& value) {
-    const Json& json = take(key);
-    if (!json.is_boolean()) wrong(key, "true or false", json);
-    value = json.get<bool>();
-  }
-  void read(const std::string& key, std::string& value) {
-    const Json& json = take(key);
-    if (!json.is_string()) wrong(key, "text", json);
-    value = json.get<std::string>();
-  }
-  void read(const std::string& key, int& value) {
-    const Json& json = take(key);
-    if (!json.is_number_integer()) wrong(key, "a whole number", json);
-    value = static_cast<int>(limited(key, json));
-  }
-  void read(const std::string& key, double& value) {
-    const Json& json = take(key);
-    if (!json.is_number()) wrong(key, "a number", json);
-    value = limited(key, json);
-  }
-  void read(const std::string& key, float& value) {
-    double number;
-    read(key, number);
-    value = static_cast<float>(number);
-  }
-  void done() const {
-    for (const auto& [key, value] : json_.items())
-      if (std::find(taken_.begin(), taken_.end(), key) == taken_.end())
-        throw Error(at_ + ": unknown key " + quote(key) + nearest(key, taken_) +
-                    " (known: " + join(taken_) + ")");
-  }
-
- private:
-  [[noreturn]] void wrong(const std::string& key, const std::string& right,
-                          const Json& found) const {
-    throw Error(at_ + ": '" + key + "': expected " + right + ", found " + found.type_name());
-  }
-  double limited(const std::string& key, const Json& json) const {
-    const double value = json.get<double>();
-    const Limit& limit = limit_of(key);
-    if (value >= limit.low && value <= limit.high) return value;
-    throw Error(at_ + ": '" + key + "': " + json.dump() +
-                " is out of range: " + Json(limit.low).dump() + " to " + Json(limit.high).dump());
-  }
-
-  const Json& json_;
-  std::string at_;
-  std::vector<std::string> taken_;
-};
-
-template <class Variant, std::size_t... I>
-std::vector<std::string> names_of(std::index_sequence<I...>) {
-  return {std::variant_alternative_t<I, Variant>::name...};
-}
-
-template <class Variant, std::size_t... I>
-bool choose(Variant& variant, const std::string& word, std::index_sequence<I...>) {
-  return ((word == std::variant_alternative_t<I, Variant>::name
-               ? (variant = std::variant_alternative_t<I, Variant>{}, true)
-               : false) ||
-          ...);
-}
-
-// {"name": ..., and the alternative's fields}, for a basis or an encoder.
-template <class Variant>
-Variant read_variant(const Json& json, const std::string& at) {
-  constexpr auto all = std::make_index_sequence<std::variant_size_v<Variant>>{};
-  Object object(json, at);
-  std::string word;
-  object.read("name", word);
-  Variant variant;
-  if (!choose(variant, word, all)) {
-    const std::vector<std::string> known = names_of<Variant>(all);
-    throw Error(at + ": unknown name " + quote(word) + nearest(word, known) +
-                " (known: " + join(known) + ")");
-  }
-  std::visit(
-      [&](auto& chosen) {
-        using Chosen = std::remove_reference_t<decltype(chosen)>;
-        Chosen::fields(chosen, [&](const char* key, auto& value) { object.read(key, value); });
-      },
-      variant);
-  object.done();
-  return variant;
-}
-
-template <class Variant>
-Json write_variant(const Variant& variant) {
-  Json json{{"name", name(variant)}};
-  std::visit(
-      [&](const auto& chosen) {
-        using Chosen = std::remove_cvref_t<decltype(chosen)>;
-        Chosen::fields(chosen, [&](const char* key, const auto& value) { json[key] = value; });
-      },
-      variant);
-  return json;
-}
-
-Layer read_layer(const Json& json, const std::string& at) {
-  Object object(json, at);
-  Layer layer;
-  object.read("in", layer.in);
-  object.read("out", layer.out);
-  layer.basis = read_variant<Basis>(object.take("basis"), at + ".basis");
-  object.read("base", layer.base);
-  object.read("bias", layer.bias);
-  object.read("norm", layer.norm);
-  object.done();
-  return layer;
-}
-
-std::vector<Layer> read_layers(const Json& json, int in, const std::string& at) {
-  if (!json.is_array() || json.empty() || json.size() > kMaxLayers)
-    throw Error(at + ": expected a list of 1 to " + std::to_string(kMaxLayers) + " layers, found " +
-                (json.is_array() ? std::to_string(json.size()) : json.type_name()));
-  std::vector<Layer> layers;
-  for (const Json& one : json) {
-    const std::string here = at + "[" + std::to_string(layers.size()) + "]";
-    layers.push_back(read_layer(one, here));
-    if (layers.back().in != in)
-      throw Error(here + ": 'in': expected " + std::to_string(in) +
-                  ", the width before it, found " + std::to_string(layers.back().in));
-    in = layers.back().out;
-  }
-  if (in != 1)
-    throw Error(at + ": the last layer's 'out': expected 1, found " + std::to_string(in));
-  return layers;
-}
 
 OutputActivation read_activation(const std::string& word, const std::string& at) {
   std::vector<std::string> known;
@@ -228,13 +58,7 @@ Json parse_strictly(const std::string& text, const std::string& at) {
 
 std::string to_json(const ModelSpec& spec) {
   Json layers = Json::array();
-  for (const Layer& layer : spec.layers)
-    layers.push_back({{"in", layer.in},
-                      {"out", layer.out},
-                      {"basis", write_variant(layer.basis)},
-                      {"base", layer.base},
-                      {"bias", layer.bias},
-                      {"norm", layer.norm}});
+  for (const Layer& layer : spec.layers) layers.push_back(write_layer(layer));
   return Json{{"network_type", spec.network_type},
               {"encoder", write_variant(spec.encoder)},
               {"layers", layers},
@@ -245,7 +69,7 @@ std::string to_json(const ModelSpec& spec) {
 ModelSpec parse_model_spec(const std::string& json, const std::string& source) {
   const std::string at = source + ": model";
   const Json parsed = parse_strictly(json, at);
-  Object object(parsed, at);
+  JsonObject object(parsed, at);
   ModelSpec spec;
   object.read("network_type", spec.network_type);
   check_network_type(spec.network_type, at);

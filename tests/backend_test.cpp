@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend_cases.h"
+#include "layer_cases.h"
 #include "reference.h"
 
 namespace kanbench {
@@ -79,6 +80,12 @@ std::vector<Case> cases() {
   all.push_back({"sigmoid output", sigmoid});
   all.push_back({"rectified output", rectified});
   add_every_basis(all, std::make_index_sequence<std::variant_size_v<Basis>>{});
+  for (auto& [label, layers] : layer_cases(4)) {
+    ModelSpec spec;
+    spec.encoder = HashGrid{2, 2, 6, 4, 2};
+    spec.layers = std::move(layers);
+    all.push_back({label, spec});
+  }
   return all;
 }
 

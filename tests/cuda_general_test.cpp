@@ -11,6 +11,7 @@
 #include "emulator.h"
 #include "kanbench/math/random.h"
 #include "kernels/general.h"
+#include "layer_cases.h"
 
 namespace kanbench::cuda {
 namespace {
@@ -67,6 +68,11 @@ std::vector<Case> cases() {
   all.push_back(chain("rectified output", 6, {11, 1}, rbf, rbf, true, true));
   all.back().spec.output = OutputActivation::relu;
   add_every_basis(all, std::make_index_sequence<std::variant_size_v<Basis>>{});
+  for (auto& [label, layers] : test::layer_cases(4)) {
+    ModelSpec spec;
+    spec.layers = std::move(layers);
+    all.push_back({label, spec});
+  }
   return all;
 }
 
@@ -108,11 +114,15 @@ struct Example {
             double scale) {
     std::vector<std::vector<double>> x{{}};
     for (int i = 0; i < spec.layers[0].in; ++i) x[0].push_back(features[i * rows + row]);
+    for (const Layer& layer : spec.layers) x.emplace_back(static_cast<std::size_t>(layer.out));
+    const auto target_of = [&](std::size_t l) {
+      return l + static_cast<std::size_t>(spec.layers[l].base_skip);
+    };
     for (std::size_t l = 0; l < spec.layers.size(); ++l) {
-      std::vector<double> z(x[l].size()), y(static_cast<std::size_t>(spec.layers[l].out));
-      layer_forward(spec.layers[l], bind<const double>(layout.layers[l], parameters.data()),
-                    x[l].data(), z.data(), y.data());
-      x.push_back(std::move(y));
+      std::vector<double> v(x[l].size());
+      layer_forward(spec.layers[l], spec.layers[target_of(l)].out,
+                    bind<const double>(layout.layers[l], parameters.data()), x[l].data(), v.data(),
+                    x[l + 1].data(), x[target_of(l) + 1].data());
     }
     const double y = x.back()[0], target = targets[row];
     const bool bent = spec.output == OutputActivation::sigmoid;
@@ -122,14 +132,14 @@ struct Example {
     loss += std::visit([&](const auto& l) { return l.value(value, target); }, measure);
     squared_error += (value - target) * (value - target);
     const double slope = std::visit([&](const auto& l) { return l.slope(value, target); }, measure);
-    std::vector<double> dy{scale * slope * (bent ? value * (1 - value) : cut ? step0(value) : 1)};
-    for (std::size_t l = spec.layers.size(); l-- > 0;) {
-      std::vector<double> z(x[l].size()), dz(z), dx(z);
-      layer_backward(spec.layers[l], bind<const double>(layout.layers[l], parameters.data()),
-                     x[l].data(), dy.data(), bind(layout.layers[l], gradient.data()), z.data(),
-                     dz.data(), dx.data());
-      dy = std::move(dx);
-    }
+    std::vector<std::vector<double>> d(x);
+    d.back() = {scale * slope * (bent ? value * (1 - value) : cut ? step0(value) : 1)};
+    for (std::size_t l = spec.layers.size(); l-- > 0;)
+      layer_backward(spec.layers[l], spec.layers[target_of(l)].out,
+                     bind<const double>(layout.layers[l], parameters.data()), x[l].data(),
+                     d[l + 1].data(), d[target_of(l) + 1].data(),
+                     bind(layout.layers[l], gradient.data()), d[l].data());
+    const std::vector<double>& dy = d[0];
     for (std::size_t i = 0; i < dy.size(); ++i) dfeatures[i * rows + row] = dy[i];
   }
 };

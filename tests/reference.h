@@ -4,6 +4,7 @@
 #include <variant>
 #include <vector>
 
+#include "kanbench/math/layer_backward.h"
 #include "kanbench/math/loss.h"
 #include "kanbench/model.h"
 
@@ -19,18 +20,16 @@ class Reference {
         gradient(block.size()) {}
 
   double predict(const double* point) {
-    std::vector<double> x = encode(point);
-    inputs_.clear();
+    inputs_ = {encode(point)};
+    for (const Layer& layer : spec_.layers)
+      inputs_.emplace_back(static_cast<std::size_t>(layer.out));
     for (std::size_t l = 0; l < spec_.layers.size(); ++l) {
       const Layer& layer = spec_.layers[l];
-      std::vector<double> z(static_cast<std::size_t>(layer.in)),
-          y(static_cast<std::size_t>(layer.out));
-      layer_forward(layer, bind<const double>(layout_.layers[l], parameters.data()), x.data(),
-                    z.data(), y.data());
-      inputs_.push_back(std::move(x));
-      x = std::move(y);
+      std::vector<double> v(static_cast<std::size_t>(layer.in));
+      layer_forward(layer, base_out(l), bind<const double>(layout_.layers[l], parameters.data()),
+                    inputs_[l].data(), v.data(), inputs_[l + 1].data(), base_output(l, inputs_));
     }
-    return activate(x[0]);
+    return activate(inputs_.back()[0]);
   }
 
   /// Adds scale * dloss/dparameters to `gradient`, writes dloss/dpoint, returns the loss.
@@ -38,17 +37,14 @@ class Reference {
                        double* dpoint) {
     const double value = predict(point);
     const double slope = std::visit([&](const auto& l) { return l.slope(value, target); }, loss);
-    std::vector<double> dy{scale * slope * activation_slope(value)};
-    for (std::size_t l = spec_.layers.size(); l-- > 0;) {
-      const Layer& layer = spec_.layers[l];
-      const auto in = static_cast<std::size_t>(layer.in);
-      std::vector<double> z(in), dz(in), dx(in);
-      layer_backward(layer, bind<const double>(layout_.layers[l], parameters.data()),
-                     inputs_[l].data(), dy.data(), bind(layout_.layers[l], gradient.data()),
-                     z.data(), dz.data(), dx.data());
-      dy = std::move(dx);
-    }
-    scatter(point, dy, dpoint);
+    std::vector<std::vector<double>> slopes(inputs_);
+    slopes.back() = {scale * slope * activation_slope(value)};
+    for (std::size_t l = spec_.layers.size(); l-- > 0;)
+      layer_backward(spec_.layers[l], base_out(l),
+                     bind<const double>(layout_.layers[l], parameters.data()), inputs_[l].data(),
+                     slopes[l + 1].data(), base_output(l, slopes),
+                     bind(layout_.layers[l], gradient.data()), slopes[l].data());
+    scatter(point, slopes[0], dpoint);
     return std::visit([&](const auto& l) { return l.value(value, target); }, loss);
   }
 
@@ -60,6 +56,14 @@ class Reference {
   std::vector<double> parameters, gradient;
 
  private:
+  std::size_t base_layer(std::size_t l) const {
+    return l + static_cast<std::size_t>(spec_.layers[l].base_skip);
+  }
+  int base_out(std::size_t l) const { return spec_.layers[base_layer(l)].out; }
+  double* base_output(std::size_t l, std::vector<std::vector<double>>& numbers) const {
+    return numbers[base_layer(l) + 1].data();
+  }
+
   std::vector<double> encode(const double* point) const {
     if (layout_.levels.empty()) return {point, point + 3};
     std::vector<double> x(static_cast<std::size_t>(width(spec_.encoder)));

@@ -32,11 +32,12 @@ struct Slice {
 /// Where a layer's tensors start in the block; -1 where the layer has none.
 struct LayerOffsets {
   std::int64_t weight = -1, base_weight = -1, bias = -1, norm_weight = -1, norm_bias = -1;
+  std::int64_t activation_share = -1, inner = -1, edge_scale = -1, edge_shift = -1;
 };
 
 /// The architecture, without parameters.
 struct ModelSpec {
-  /// "mlp", "fastkan": fixes the tensors' names.
+  /// The decoder's name: "mlp", "fastkan", ...
   std::string network_type = "mlp";
   Encoder encoder;
   std::vector<Layer> layers;
@@ -63,8 +64,9 @@ Layout make_layout(const ModelSpec& spec, const std::string& source = "");
 template <class T>
 LayerParameters<T> bind(const LayerOffsets& at, T* block) {
   const auto place = [&](std::int64_t offset) { return offset < 0 ? nullptr : block + offset; };
-  return {place(at.weight), place(at.base_weight), place(at.bias), place(at.norm_weight),
-          place(at.norm_bias)};
+  return {place(at.weight),      place(at.base_weight), place(at.bias),
+          place(at.norm_weight), place(at.norm_bias),   place(at.activation_share),
+          place(at.inner),       place(at.edge_scale),  place(at.edge_shift)};
 }
 
 /// Parameters in a backend's memory, and when it trains their gradient and Adam's moments.
@@ -109,6 +111,13 @@ class Model {
   Buffer<float> parameters_, gradient_, first_moment_, second_moment_;
 };
 
+/// How one layer's numbers are drawn: weights uniform in +-weight or, where `normal`, with it as
+/// their standard deviation; the base branch and the bias uniform in +-base and +-bias.
+struct LayerDraw {
+  bool normal = false;
+  double weight = 0, base = 0, bias = 0;
+};
+
 /// How parameters are drawn at the start of training.
 struct Initialisation {
   /// The table is uniform in +-table.
@@ -117,9 +126,12 @@ struct Initialisation {
   double spline_std = 0.1;
   /// Linear weights (MLP, base branch and its bias) are uniform in +-linear_gain / sqrt(in).
   double linear_gain = 1;
+  /// Each layer's own, in place of the last two; empty, or one for every layer.
+  std::vector<LayerDraw> layers;
 };
 
-/// Draws the parameters of `spec` as `init` says; norms start at weight 1 and bias 0. The same seed
+/// Draws the parameters of `spec` as `init` says; norms start at weight 1 and bias 0,
+/// inner parameters where their basis says, edges at scale 1 and shift 0. The same seed
 /// gives the same numbers for any thread count.
 std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& init,
                                    std::uint64_t seed);

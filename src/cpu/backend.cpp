@@ -92,6 +92,17 @@ void make_plan(const ModelSpec& spec, const Layout& layout, int rows, ModelCache
     p.bias = at.bias;
     p.norm_weight = at.norm_weight;
     p.norm_bias = at.norm_bias;
+    p.activation = layer.activation;
+    p.base_activation = layer.base_activation;
+    p.base_normalised = layer.base_normalised;
+    p.edges = layer.edges;
+    p.base_layer = static_cast<int>(l) + layer.base_skip;
+    p.inner_size = inner(layer.basis);
+    p.inner_stride = layer.inner == Inner::input ? p.inner_size : 0;
+    p.share = at.activation_share;
+    p.inner = at.inner;
+    p.scale = at.edge_scale;
+    p.shift = at.edge_shift;
     plan.layers.push_back(p);
   }
   plan.decoder.output = static_cast<int>(spec.output);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kanbench/math/activation.h"
 #include "kanbench/math/encoder/hash_grid.h"
 #include "kanbench/math/optimizer.h"
 #include "kanbench/math/random.h"
@@ -19,16 +20,28 @@ inline constexpr int kMaxWidth = 16;
 /// A layer as the kernels see it. Offsets into the block of parameters; -1 where there is none.
 /// The `d` offsets point into a chunk's own sums of gradients, laid out for the kernels:
 /// dweight [in * size][columns], dbase [in][columns], where columns is `out` padded to kMaxWidth,
-/// or one lane for each of kMaxWidth samples when out is 1; dbias [out], dnorm_weight and
-/// dnorm_bias [in] of kMaxWidth lanes each.
+/// or one lane for each of kMaxWidth samples when out is 1; dscale and dshift [in][columns]; dbias
+/// [out], dnorm_weight and dnorm_bias [in], dshare [1] and dinner [inner] of kMaxWidth lanes each.
 struct LayerPlan {
   int in, out, size, columns;
   int basis;
   const void* basis_data;
   bool norm;
-  std::int64_t weight, base_weight, bias, norm_weight, norm_bias;
-  std::int64_t dweight, dbase, dbias, dnorm_weight, dnorm_bias;
+  Activation activation, base_activation;
+  bool base_normalised, edges;
+  /// The layer whose output the base branch adds to, and that output's width, plain and padded.
+  int base_layer, base_out, base_columns;
+  /// Inner parameters of an input, and how far those of the next lie behind; 0 where all inputs
+  /// have the same.
+  int inner_size, inner_stride;
+  std::int64_t weight, base_weight, bias, norm_weight, norm_bias, share, inner, scale, shift;
+  std::int64_t dweight, dbase, dbias, dnorm_weight, dnorm_bias, dshare, dinner, dscale, dshift;
 };
+
+/// Inner parameters of a layer in all.
+KB_HD std::int64_t inner_count(const LayerPlan& plan) {
+  return std::int64_t{plan.inner_size} * (plan.inner_stride > 0 ? plan.in : 1);
+}
 
 /// Most layers of a decoder.
 inline constexpr int kMostLayers = 64;

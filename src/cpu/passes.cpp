@@ -168,8 +168,13 @@ std::vector<Reduction> list_reductions(const DecoderPlan& plan) {
   for (int l = 0; l < plan.count; ++l) {
     const LayerPlan& p = plan.layers[l];
     const std::int64_t k = std::int64_t{p.in} * p.size;
-    add_tensor(all, p.weight, p.dweight, p.out, k, p.columns, p.out == 1);
-    add_tensor(all, p.base_weight, p.dbase, p.out, p.in, p.columns, p.out == 1);
+    // Edges sum their lanes themselves.
+    add_tensor(all, p.weight, p.dweight, p.out, k, p.columns, p.out == 1 && !p.edges);
+    add_tensor(all, p.scale, p.dscale, p.out, p.in, p.columns, false);
+    add_tensor(all, p.shift, p.dshift, p.out, p.in, p.columns, false);
+    add_tensor(all, p.base_weight, p.dbase, p.base_out, p.in, p.base_columns, p.base_out == 1);
+    add_tensor(all, p.share, p.dshare, 1, 1, kMaxWidth, true);
+    add_tensor(all, p.inner, p.dinner, 1, inner_count(p), kMaxWidth, true);
     add_tensor(all, p.bias, p.dbias, 1, p.out, kMaxWidth, true);
     add_tensor(all, p.norm_weight, p.dnorm_weight, 1, p.in, kMaxWidth, true);
     add_tensor(all, p.norm_bias, p.dnorm_bias, 1, p.in, kMaxWidth, true);

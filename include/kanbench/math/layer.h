@@ -1,30 +1,59 @@
 #pragma once
-// The one layer type: y = bias + sum_i sum_k W[i][k] phi_k(norm(x)_i) (+ sum_i V[i] silu(x_i)).
+// The one layer type. With v = activation(norm(x)),
+//   y = bias + sum_i sum_k W[i][k] phi_k(v_i) (+ sum_i V[i] base(v_i or x_i)).
 // An MLP is a chain of them with basis identity, then relu; FastKAN has rbf, norm, base and bias.
 // These plain loops over one row are the law that every fast path is held against.
 
 #include <cmath>
 #include <cstdint>
 
+#include "kanbench/math/activation.h"
 #include "kanbench/math/basis.h"
 #include "kanbench/math/dual.h"
 
 namespace kanbench {
 
+/// Whose own the basis' inner parameters are: nobody's, for they are fixed; the layer's; each
+/// input's.
+enum class Inner { fixed, layer, input };
+
+/// The names of the values in files, in order.
+inline Words words_of(Inner) {
+  static constexpr const char* words[] = {"fixed", "layer", "input"};
+  return words;
+}
+
 struct Layer {
   int in = 0, out = 0;
   Basis basis = basis::Identity{};
-  /// Adds V silu(x), on the input before the norm.
+  /// A base branch: adds V base_activation(x), of the input before the norm.
   bool base = false;
   bool bias = false;
   /// Normalises the input over its features (LayerNorm, affine, eps 1e-5, biased variance).
   bool norm = false;
+  Activation activation = Activation::none;
+  Inner inner = Inner::fixed;
+  /// Each edge has its own scale a and shift t and takes a basis of one coefficient at a (v - t).
+  bool edges = false;
+  /// Not prelu.
+  Activation base_activation = Activation::silu;
+  /// The base branch takes v instead of x,
+  bool base_normalised = false;
+  /// and adds to the output of the layer that comes so many after this one.
+  int base_skip = 0;
 };
 
 inline constexpr double kNormEpsilon = 1e-5;
 
-/// A layer's parameters, each null where the layer has none: weight [out][in * size],
-/// base_weight [out][in], bias [out], norm_weight [in], norm_bias [in].
+/// Numbers in a layer's inner parameters, over all inputs where they are each input's own.
+inline std::int64_t inner_count(const Layer& layer) {
+  if (layer.inner == Inner::fixed) return 0;
+  return std::int64_t{inner(layer.basis)} * (layer.inner == Inner::input ? layer.in : 1);
+}
+
+/// A layer's parameters (or their gradients), each null where the layer has none: weight
+/// [out][in * size], base_weight [out of its target][in], bias [out], norm_weight [in], norm_bias
+/// [in], activation_share [1], inner [in or 1][inner], edge_scale and edge_shift [out][in].
 template <class T>
 struct LayerParameters {
   T* weight = nullptr;
@@ -32,6 +61,10 @@ struct LayerParameters {
   T* bias = nullptr;
   T* norm_weight = nullptr;
   T* norm_bias = nullptr;
+  T* activation_share = nullptr;
+  T* inner = nullptr;
+  T* edge_scale = nullptr;
+  T* edge_shift = nullptr;
 };
 
 /// z = norm(x) for one row; returns 1 / sqrt(variance + eps) and the mean through `mean`.
@@ -47,76 +80,53 @@ T normalise_row(const Layer& layer, const LayerParameters<const T>& p, const T* 
   return inverse;
 }
 
-/// y[out] of one row x[in]; `z` is room for in numbers.
+/// prelu's share in `p`, 0 for other activations.
 template <class T>
-void layer_forward(const Layer& layer, const LayerParameters<const T>& p, const T* x, T* z, T* y) {
+T share_of(const LayerParameters<const T>& p) {
+  return p.activation_share ? *p.activation_share : T(0);
+}
+
+/// Calls emit(k, phi_k(x)) for input `i` of the layer, its inner parameters as they are.
+template <class B, class T, class Number, class Emit>
+void eval_input(const Layer& layer, const B& basis, const LayerParameters<const T>& p, int i,
+                Number x, Emit&& emit) {
+  if constexpr (kHasInner<B>)
+    if (p.inner) {
+      const T* inner = p.inner + (layer.inner == Inner::input ? i * basis.inner() : 0);
+      return basis.eval(
+          x, [&](int q) { return Number(inner[q]); }, emit);
+    }
+  basis.eval(x, emit);
+}
+
+/// Adds y[out] of one row x[in] to `y`, and what its base branch gives to `base_y`, the output of
+/// the layer that the branch ends in; `v` is room for in numbers.
+template <class T>
+void layer_forward(const Layer& layer, int base_out, const LayerParameters<const T>& p, const T* x,
+                   T* v, T* y, T* base_y) {
   T mean;
-  if (layer.norm) normalise_row(layer, p, x, z, &mean);
-  const T* input = layer.norm ? z : x;
+  if (layer.norm) normalise_row(layer, p, x, v, &mean);
+  for (int i = 0; i < layer.in; ++i)
+    v[i] = activate(layer.activation, layer.norm ? v[i] : x[i], share_of(p));
   std::visit(
       [&](const auto& basis) {
         const int n = basis.size();
         for (int o = 0; o < layer.out; ++o) {
           T sum = layer.bias ? p.bias[o] : T(0);
-          const T* w = p.weight + std::int64_t{o} * layer.in * n;
           for (int i = 0; i < layer.in; ++i) {
-            basis.eval(input[i], [&](int k, T phi) { sum += w[i * n + k] * phi; });
-            if (layer.base) sum += p.base_weight[o * layer.in + i] * silu(x[i]);
+            const std::int64_t edge = std::int64_t{o} * layer.in + i;
+            const T z = layer.edges ? p.edge_scale[edge] * (v[i] - p.edge_shift[edge]) : v[i];
+            eval_input(layer, basis, p, i, z,
+                       [&](int k, T phi) { sum += p.weight[edge * n + k] * phi; });
           }
-          y[o] = sum;
+          y[o] += sum;
         }
       },
       layer.basis);
-}
-
-/// Given dy[out], adds to the parameters' gradients `d` and writes dx[in]; `z`, `dz` are room for
-/// in numbers each.
-template <class T>
-void layer_backward(const Layer& layer, const LayerParameters<const T>& p, const T* x, const T* dy,
-                    const LayerParameters<T>& d, T* z, T* dz, T* dx) {
-  T mean = 0, inverse = 1;
-  if (layer.norm) inverse = normalise_row(layer, p, x, z, &mean);
-  const T* input = layer.norm ? z : x;
-  std::visit(
-      [&](const auto& basis) {
-        const int n = basis.size();
-        for (int i = 0; i < layer.in; ++i) {
-          T slope = 0;
-          basis.eval(Dual<T>(input[i], T(1)), [&](int k, Dual<T> phi) {
-            for (int o = 0; o < layer.out; ++o) {
-              const std::int64_t at = (std::int64_t{o} * layer.in + i) * n + k;
-              d.weight[at] += dy[o] * phi.v;
-              slope += dy[o] * p.weight[at] * phi.d;
-            }
-          });
-          dz[i] = slope;
-        }
-      },
-      layer.basis);
-  if (layer.bias)
-    for (int o = 0; o < layer.out; ++o) d.bias[o] += dy[o];
-  if (layer.norm) {
-    T sum = 0, dot = 0;
-    for (int i = 0; i < layer.in; ++i) {
-      const T unit = (x[i] - mean) * inverse;
-      d.norm_weight[i] += dz[i] * unit;
-      d.norm_bias[i] += dz[i];
-      dz[i] *= p.norm_weight[i];
-      sum += dz[i];
-      dot += dz[i] * unit;
-    }
-    for (int i = 0; i < layer.in; ++i)
-      dx[i] = inverse * (dz[i] - sum / layer.in - (x[i] - mean) * inverse * dot / layer.in);
-  } else {
-    for (int i = 0; i < layer.in; ++i) dx[i] = dz[i];
-  }
   if (!layer.base) return;
   for (int i = 0; i < layer.in; ++i) {
-    const Dual<T> s = silu(Dual<T>(x[i], T(1)));
-    for (int o = 0; o < layer.out; ++o) {
-      d.base_weight[o * layer.in + i] += dy[o] * s.v;
-      dx[i] += dy[o] * p.base_weight[o * layer.in + i] * s.d;
-    }
+    const T b = activate(layer.base_activation, layer.base_normalised ? v[i] : x[i], T(0));
+    for (int o = 0; o < base_out; ++o) base_y[o] += p.base_weight[o * layer.in + i] * b;
   }
 }
 

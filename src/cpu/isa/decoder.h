@@ -9,12 +9,13 @@ namespace kanbench::cpu::KB_ISA {
 namespace {
 
 template <class B>
-void forward_as(const LayerTile& t) {
-  forward_layer(t, *static_cast<const B*>(t.plan->basis_data));
+void forward_as(const LayerTile& t, float* base_y) {
+  forward_layer(t, *static_cast<const B*>(t.plan->basis_data), base_y);
 }
 template <class B>
-void backward_as(const LayerTile& t, const float* dy, const float* dyt, float* sums, float* dx) {
-  backward_layer(t, *static_cast<const B*>(t.plan->basis_data), dy, dyt, sums, dx);
+void backward_as(const LayerTile& t, const OutputSlopes& d, const OutputSlopes& base,
+                 float* base_dyt, float* sums, float* dx) {
+  backward_layer(t, *static_cast<const B*>(t.plan->basis_data), d, base, base_dyt, sums, dx);
 }
 
 /// The functions of each alternative of a variant, by index.
@@ -22,9 +23,9 @@ template <class Variant>
 struct BasisTable;
 template <class... B>
 struct BasisTable<std::variant<B...>> {
-  static constexpr void (*forward[])(const LayerTile&) = {forward_as<B>...};
-  static constexpr void (*backward[])(const LayerTile&, const float*, const float*, float*,
-                                      float*) = {backward_as<B>...};
+  static constexpr void (*forward[])(const LayerTile&, float*) = {forward_as<B>...};
+  static constexpr void (*backward[])(const LayerTile&, const OutputSlopes&, const OutputSlopes&,
+                                      float*, float*, float*) = {backward_as<B>...};
   static constexpr bool in_place[] = {kInPlace<B>...};
 };
 using Bases = BasisTable<Basis>;
@@ -39,6 +40,14 @@ KB_HD Pack activation_slope(int output, Pack value) {
   if (output == 1) return value * (Pack(1.0f) - value);
   if (output == 2) return step0(value);
   return Pack(1.0f);
+}
+
+/// y = bias, or zeros.
+void set_bias(const LayerTile& t) {
+  for (int o = 0; o < t.plan->out; ++o) {
+    const Pack bias(t.plan->bias < 0 ? 0.0f : t.parameters[t.plan->bias + o]);
+    for (int s = 0; s < t.rows; s += kWidth) store(t.y + o * t.rows + s, bias);
+  }
 }
 
 /// Runs all layers; tiles[l].y of the last is the output before its activation. In scratch lie, for
@@ -58,10 +67,11 @@ void run_forward(const TileArguments& a, LayerTile* tiles) {
     }
     x = tiles[l].y = next;
     next += layer.out * rows;
+    set_bias(tiles[l]);
   }
   for (int l = 0; l < plan.count; ++l) {
     tiles[l].room = next;
-    Bases::forward[tiles[l].plan->basis](tiles[l]);
+    Bases::forward[tiles[l].plan->basis](tiles[l], tiles[tiles[l].plan->base_layer].y);
   }
 }
 
@@ -101,21 +111,26 @@ void train(const TileArguments& a) {
   const std::int64_t rows = plan.rows;
   float* dx = tiles[0].room + plan.room;
   float* dyt = dx + plan.widest * rows;
-  float* dy = tiles[plan.count - 1].y;
+  float* y = tiles[plan.count - 1].y;
   if (a.loss == 0)
-    differentiate(loss::L1{}, a, dy);
+    differentiate(loss::L1{}, a, y);
   else
-    differentiate(loss::Mse{}, a, dy);
+    differentiate(loss::Mse{}, a, y);
+  // Each layer's y becomes its gradient in turn, and stays: a base branch may end further on.
   for (int l = plan.count - 1; l >= 0; --l) {
     const LayerPlan& layer = plan.layers[l];
+    const float* dy = tiles[l].y;
     if (layer.out > 1) transpose(dy, layer.out, plan.rows, layer.columns, dyt);
+    const OutputSlopes base{tiles[layer.base_layer].y, dyt, layer.base_out, layer.base_columns};
     float* x = tiles[l].x;
-    const bool wanted = l > 0 || !a.skip_input || layer.norm;
+    const bool wanted = l > 0 || !a.skip_input || layer.norm || layer.share >= 0;
     const bool direct = Bases::in_place[layer.basis] && !copies(layer);
-    Bases::backward[layer.basis](tiles[l], dy, dyt, a.sums, !wanted ? nullptr : direct ? x : dx);
+    Bases::backward[layer.basis](tiles[l], {dy, dyt, layer.out, layer.columns}, base, dyt, a.sums,
+                                 !wanted  ? nullptr
+                                 : direct ? x
+                                          : dx);
     if (wanted && !direct)
       for (std::int64_t i = 0; i < layer.in * rows; i += kWidth) store(x + i, load(dx + i));
-    dy = x;
   }
 }
 

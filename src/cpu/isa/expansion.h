@@ -2,7 +2,7 @@
 // Bases over tiles: from inputs x[rows] to phi[size][rows] and their slopes. Every basis goes
 // through its own arithmetic on packs; Gaussians have a way of their own.
 
-#include "cpu/isa/pack.h"
+#include "cpu/isa/elementary.h"
 #include "kanbench/math/basis.h"
 #include "kanbench/math/dual.h"
 
@@ -24,19 +24,49 @@ KB_HD void apply(const basis::Relu&, float* x, std::int64_t count) {
 KB_HD Pack slope_from_phi(const basis::Identity&, Pack) { return Pack(1.0f); }
 KB_HD Pack slope_from_phi(const basis::Relu&, Pack phi) { return step0(phi); }
 
-template <class B>
-void expand(const B& basis, const float* x, int rows, float* phi) {
-  for (int s = 0; s < rows; s += kWidth)
-    basis.eval(load(x + s), [&](int k, Pack p) KB_INLINE { store(phi + k * rows + s, p); });
+/// Calls basis.eval() at x, with the inner parameters at `inner` where that is not null.
+template <class B, class T, class Emit>
+KB_HD void eval_at(const B& basis, const float* inner, T x, Emit&& emit) {
+  if constexpr (kHasInner<B>)
+    if (inner)
+      return basis.eval(
+          x, [inner](int p) KB_INLINE { return T(Pack(inner[p])); }, emit);
+  basis.eval(x, emit);
 }
 
 template <class B>
-void expand(const B& basis, const float* x, int rows, float* phi, float* slope) {
+void expand(const B& basis, const float* inner, const float* x, int rows, float* phi) {
   for (int s = 0; s < rows; s += kWidth)
-    basis.eval(Dual<Pack>(load(x + s), Pack(1.0f)), [&](int k, Dual<Pack> p) KB_INLINE {
+    eval_at(basis, inner, load(x + s),
+            [&](int k, Pack p) KB_INLINE { store(phi + k * rows + s, p); });
+}
+
+template <class B>
+void expand(const B& basis, const float* inner, const float* x, int rows, float* phi,
+            float* slope) {
+  for (int s = 0; s < rows; s += kWidth)
+    eval_at(basis, inner, Dual<Pack>(load(x + s), Pack(1.0f)), [&](int k, Dual<Pack> p) KB_INLINE {
       store(phi + k * rows + s, p.v);
       store(slope + k * rows + s, p.d);
     });
+}
+
+/// Adds to the lanes [inner][kMaxWidth] what dphi[size][rows] gives through inner parameters.
+template <class B>
+void accumulate_inner(const B& basis, const float* inner, const float* x, int rows,
+                      const float* dphi, float* lanes) {
+  for (int pass = 0; pass < basis.passes(); ++pass)
+    for (int s = 0; s < rows; s += kWidth) {
+      const auto value = [&](int p) KB_INLINE {
+        return Dual<Pack>(Pack(inner[p]), Pack(basis.pass(p) == pass ? 1.0f : 0.0f));
+      };
+      basis.eval(Dual<Pack>(load(x + s)), value, [&](int k, Dual<Pack> phi) KB_INLINE {
+        const int target = basis.target(pass, k);
+        if (target < 0) return;
+        float* to = lanes + target * kMaxWidth + s % kMaxWidth;
+        store(to, load(to) + load(dphi + k * rows + s) * phi.d);
+      });
+    }
 }
 
 /// Gaussians from three exponentials. With t in spacings from the middle, d_k = k - (n - 1) / 2,
@@ -147,12 +177,13 @@ KB_HD bool expand_chain(const B&, const float*, int, float*, float*) {
 
 /// phi[size][rows] of x[rows], and slopes where `slope` is not null.
 template <class B>
-void expand_input(const B& basis, const float* x, int rows, float* phi, float* slope) {
-  if (expand_chain(basis, x, rows, phi, slope)) return;
+void expand_input(const B& basis, const float* inner, const float* x, int rows, float* phi,
+                  float* slope) {
+  if (!inner && expand_chain(basis, x, rows, phi, slope)) return;
   if (slope)
-    expand(basis, x, rows, phi, slope);
+    expand(basis, inner, x, rows, phi, slope);
   else
-    expand(basis, x, rows, phi);
+    expand(basis, inner, x, rows, phi);
 }
 
 }  // namespace

@@ -2,246 +2,235 @@
 // One layer over a tile, forward and back. Inputs are expanded a block at a time, so that phi stays
 // in the first cache, and expanded again on the way back rather than kept.
 
+#include "cpu/isa/edges.h"
 #include "cpu/isa/expansion.h"
+#include "cpu/isa/input.h"
 #include "cpu/isa/product.h"
-#include "kanbench/math/layer.h"
 
 namespace kanbench::cpu::KB_ISA {
 namespace {
 
-/// A layer's place in a tile: its input x[in][rows] (phi where the basis is in place), the
-/// normalised input unit[in][rows] with inverse[rows] where it has a norm, and shared room.
-struct LayerTile {
-  const LayerPlan* plan;
-  const float* parameters;
-  int rows;
-  float* x;
-  float* unit;
-  float* inverse;
-  float* room;  // z [in][rows], then 2 blocks of phi
-  float* y;
-};
-
-/// Whether the basis works on a copy of x: behind a norm, or where the base branch needs x too.
-KB_HD bool copies(const LayerPlan& plan) { return plan.norm || plan.base_weight >= 0; }
-
-/// The basis' input: z or a copy in `room`, else x itself.
-KB_HD float* prepare_input(const LayerTile& t) {
-  if (!copies(*t.plan)) return t.x;
-  if (!t.plan->norm)
-    for (std::int64_t i = 0; i < std::int64_t{t.plan->in} * t.rows; i += kWidth)
-      store(t.room + i, load(t.x + i));
-  return t.room;
+/// Inner parameters of input i; null where they are fixed.
+KB_HD const float* inner_of(const LayerTile& t, int i) {
+  if (t.plan->inner < 0) return nullptr;
+  return t.parameters + t.plan->inner + std::int64_t{i} * t.plan->inner_stride;
 }
 
-void normalise(const LayerTile& t) {
-  const int in = t.plan->in, rows = t.rows;
-  const float* gamma = t.parameters + t.plan->norm_weight;
-  const float* beta = t.parameters + t.plan->norm_bias;
-  const Pack share(1.0f / in);
-  for (int s = 0; s < rows; s += kWidth) {
-    Pack mean(0.0f), squares(0.0f);
-    for (int i = 0; i < in; ++i) mean = mean + load(t.x + i * rows + s);
-    mean = mean * share;
-    for (int i = 0; i < in; ++i) {
-      const Pack d = load(t.x + i * rows + s) - mean;
-      squares = squares + d * d;
-    }
-    const Pack inverse =
-        Pack(1.0f) / sqrt(squares * share + Pack(static_cast<float>(kNormEpsilon)));
-    store(t.inverse + s, inverse);
-    for (int i = 0; i < in; ++i) {
-      const Pack unit = (load(t.x + i * rows + s) - mean) * inverse;
-      store(t.unit + i * rows + s, unit);
-      store(t.room + i * rows + s, unit * Pack(gamma[i]) + Pack(beta[i]));
-    }
+/// Adds the base branch of x or v to y[base_out][rows].
+void forward_base(const LayerTile& t, const float* v, float* y) {
+  const LayerPlan& plan = *t.plan;
+  const float* x = plan.base_normalised ? v : t.x;
+  float* phi = t.room + std::int64_t{plan.in} * t.rows;
+  for (int i = 0; i < plan.in; i += kBlockPhi) {
+    const int count = plan.in - i < kBlockPhi ? plan.in - i : kBlockPhi;
+    expand_base(plan.base_activation, x + i * t.rows, std::int64_t{count} * t.rows, phi, nullptr);
+    multiply(t.parameters + plan.base_weight + i, plan.in, phi, count, t.rows, y, plan.base_out);
   }
 }
 
-/// z again from unit, for the way back.
-void restore_normalised(const LayerTile& t) {
-  for (int i = 0; i < t.plan->in; ++i) {
-    const Pack gamma(t.parameters[t.plan->norm_weight + i]);
-    const Pack beta(t.parameters[t.plan->norm_bias + i]);
-    for (int s = 0; s < t.rows; s += kWidth)
-      store(t.room + i * t.rows + s, load(t.unit + i * t.rows + s) * gamma + beta);
-  }
-}
-
-/// dz[in][rows] -> dx, through the norm; adds to dgamma and dbeta.
-void normalise_back(const LayerTile& t, float* dz, float* sums) {
-  const int in = t.plan->in, rows = t.rows;
-  for (int i = 0; i < in; ++i) {
-    accumulate_lanes(t.unit + i * rows, 1, dz + i * rows, rows,
-                     sums + t.plan->dnorm_weight + i * kMaxWidth);
-    accumulate_lanes(dz + i * rows, 1, rows, sums + t.plan->dnorm_bias + i * kMaxWidth);
-  }
-  const float* gamma = t.parameters + t.plan->norm_weight;
-  const Pack share(1.0f / in);
-  for (int s = 0; s < rows; s += kWidth) {
-    Pack total(0.0f), dot(0.0f);
-    for (int i = 0; i < in; ++i) {
-      const Pack d = load(dz + i * rows + s) * Pack(gamma[i]);
-      total = total + d;
-      dot = dot + d * load(t.unit + i * rows + s);
-    }
-    total = total * share;
-    dot = dot * share;
-    const Pack inverse = load(t.inverse + s);
-    for (int i = 0; i < in; ++i) {
-      const Pack d = load(dz + i * rows + s) * Pack(gamma[i]);
-      store(dz + i * rows + s, inverse * (d - total - load(t.unit + i * rows + s) * dot));
-    }
-  }
-}
-
-/// silu(x) of inputs [count][rows] and, where wanted, its slope.
-void expand_silu(const float* x, std::int64_t count, float* phi, float* slope) {
-  for (std::int64_t i = 0; i < count; i += kWidth) {
-    const Pack v = load(x + i), half = sigmoid(v);
-    store(phi + i, v * half);
-    if (slope) store(slope + i, half * (Pack(1.0f) + v * (Pack(1.0f) - half)));
-  }
-}
-
+/// Adds to t.y, and what the base branch gives to base_y.
 template <class B>
-void forward_layer(const LayerTile& t, const B& basis) {
+void forward_layer(const LayerTile& t, const B& basis, float* base_y) {
   const LayerPlan& plan = *t.plan;
   const int rows = t.rows, in = plan.in;
-  for (int o = 0; o < plan.out; ++o) {
-    const Pack bias(plan.bias < 0 ? 0.0f : t.parameters[plan.bias + o]);
-    for (int s = 0; s < rows; s += kWidth) store(t.y + o * rows + s, bias);
-  }
   float* phi = t.room + std::int64_t{in} * rows;
   const float* weight = t.parameters + plan.weight;
   const std::int64_t ld = std::int64_t{in} * plan.size;
-  if (plan.base_weight >= 0)
-    for (int i = 0; i < in; i += kBlockPhi) {
-      const int count = in - i < kBlockPhi ? in - i : kBlockPhi;
-      expand_silu(t.x + i * rows, std::int64_t{count} * rows, phi, nullptr);
-      multiply(t.parameters + plan.base_weight + i, in, phi, count, rows, t.y, plan.out);
-    }
   if (plan.norm) normalise(t);
-  float* input = prepare_input(t);
+  float* v = prepare_input(t);
+  if (plan.base_weight >= 0) forward_base(t, v, base_y);
+  if constexpr (kOnEdges<B>)
+    if (plan.edges) return forward_edges(t, basis, v);
   if constexpr (kInPlace<B>) {
-    apply(basis, input, std::int64_t{in} * rows);
-    multiply(weight, ld, input, in, rows, t.y, plan.out);
+    apply(basis, v, std::int64_t{in} * rows);
+    multiply(weight, ld, v, in, rows, t.y, plan.out);
   } else {
     const int block = block_inputs(plan);
     for (int i = 0; i < in; i += block) {
       const int count = in - i < block ? in - i : block;
       for (int j = 0; j < count; ++j)
-        expand_input(basis, input + (i + j) * rows, rows, phi + j * plan.size * rows, nullptr);
+        expand_input(basis, inner_of(t, i + j), v + (i + j) * rows, rows,
+                     phi + j * plan.size * rows, nullptr);
       multiply(weight + i * plan.size, ld, phi, count * plan.size, rows, t.y, plan.out);
     }
   }
 }
 
-/// Gradients of a layer's weights from phi[n][rows] and dy, by columns or, for one output, lanes.
-KB_HD void accumulate_weights(const LayerTile& t, const float* phi, int n, const float* dy,
-                              const float* dyt, float* dw) {
-  if (t.plan->out == 1)
-    accumulate_lanes(phi, n, dy, t.rows, dw);
+/// The gradient of an output, dy[out][rows], and its transpose [rows][columns].
+struct OutputSlopes {
+  const float *dy, *dyt;
+  int out, columns;
+};
+
+/// Gradients of weights from phi[n][rows] and dy, by columns or, for one output, lanes.
+KB_HD void accumulate_weights(const OutputSlopes& d, const float* phi, int n, int rows, float* dw) {
+  if (d.out == 1)
+    accumulate_lanes(phi, n, d.dy, rows, dw);
   else
-    accumulate_outer(phi, n, dyt, t.plan->columns, t.rows, dw);
+    accumulate_outer(phi, n, d.dyt, d.columns, rows, dw);
 }
 
 /// dx[M inputs][rows] (+)= slope * (w^T dy), the inputs of one coefficient each.
 template <int M, class Slope>
-KB_HD void pull_inputs(const LayerTile& t, const float* w, std::int64_t ld, const float* dy,
-                       float* dx, bool add, Slope slope) {
-  for (int s = 0; s < t.rows; s += kBlockPacks * kWidth) {
+KB_HD void pull_inputs(const OutputSlopes& d, int rows, const float* w, std::int64_t ld, float* dx,
+                       bool add, Slope slope) {
+  for (int s = 0; s < rows; s += kBlockPacks * kWidth) {
     Pack sums[M][kBlockPacks];
-    pull_block<M, kBlockPacks>(w, ld, dy, t.plan->out, t.rows, s, sums);
+    pull_block<M, kBlockPacks>(w, ld, d.dy, d.out, rows, s, sums);
     _Pragma("GCC unroll 16") for (int m = 0; m < M; ++m)
         _Pragma("GCC unroll 16") for (int p = 0; p < kBlockPacks; ++p) {
-      const std::int64_t at = std::int64_t{m} * t.rows + s + p * kWidth;
-      const Pack d = sums[m][p] * slope(at);
-      store(dx + at, add ? load(dx + at) + d : d);
+      const std::int64_t at = std::int64_t{m} * rows + s + p * kWidth;
+      const Pack pulled = sums[m][p] * slope(at);
+      store(dx + at, add ? load(dx + at) + pulled : pulled);
     }
   }
 }
 
 template <class Slope>
-void pull_all(const LayerTile& t, const float* w, std::int64_t ld, int in, const float* dy,
-              float* dx, bool add, Slope slope) {
+void pull_all(const OutputSlopes& d, int rows, const float* w, std::int64_t ld, int in, float* dx,
+              bool add, Slope slope) {
   int i = 0;
   for (; i + kBlockRows <= in; i += kBlockRows)
-    pull_inputs<kBlockRows>(t, w + i, ld, dy, dx + i * t.rows, add,
-                            [&](std::int64_t at) KB_INLINE { return slope(i * t.rows + at); });
+    pull_inputs<kBlockRows>(d, rows, w + i, ld, dx + i * rows, add,
+                            [&](std::int64_t at) KB_INLINE { return slope(i * rows + at); });
   for (; i < in; ++i)
-    pull_inputs<1>(t, w + i, ld, dy, dx + i * t.rows, add,
-                   [&](std::int64_t at) KB_INLINE { return slope(i * t.rows + at); });
+    pull_inputs<1>(d, rows, w + i, ld, dx + i * rows, add,
+                   [&](std::int64_t at) KB_INLINE { return slope(i * rows + at); });
 }
 
 /// dx[rows] (+)= sum_k slope[k][rows] * (w[:][k])^T dy for M of one input's coefficients.
 template <int M>
-KB_HD void pull_coefficients(const LayerTile& t, const float* w, std::int64_t ld, const float* dy,
+KB_HD void pull_coefficients(const OutputSlopes& d, int rows, const float* w, std::int64_t ld,
                              const float* slope, float* dx, bool add) {
-  for (int s = 0; s < t.rows; s += kBlockPacks * kWidth) {
+  for (int s = 0; s < rows; s += kBlockPacks * kWidth) {
     Pack sums[M][kBlockPacks];
-    pull_block<M, kBlockPacks>(w, ld, dy, t.plan->out, t.rows, s, sums);
+    pull_block<M, kBlockPacks>(w, ld, d.dy, d.out, rows, s, sums);
     _Pragma("GCC unroll 16") for (int p = 0; p < kBlockPacks; ++p) {
-      Pack d = add ? load(dx + s + p * kWidth) : Pack(0.0f);
-      for (int m = 0; m < M; ++m) d = d + sums[m][p] * load(slope + m * t.rows + s + p * kWidth);
-      store(dx + s + p * kWidth, d);
+      Pack pulled = add ? load(dx + s + p * kWidth) : Pack(0.0f);
+      for (int m = 0; m < M; ++m)
+        pulled = pulled + sums[m][p] * load(slope + m * rows + s + p * kWidth);
+      store(dx + s + p * kWidth, pulled);
     }
   }
 }
 
-KB_HD void pull_one_input(const LayerTile& t, const float* w, std::int64_t ld, const float* dy,
-                          const float* slope, float* dx) {
+KB_HD void pull_one_input(const OutputSlopes& d, int size, int rows, const float* w,
+                          std::int64_t ld, const float* slope, float* dx) {
   int k = 0;
-  for (; k + kBlockRows <= t.plan->size; k += kBlockRows)
-    pull_coefficients<kBlockRows>(t, w + k, ld, dy, slope + k * t.rows, dx, k > 0);
-  for (; k < t.plan->size; ++k)
-    pull_coefficients<1>(t, w + k, ld, dy, slope + k * t.rows, dx, k > 0);
+  for (; k + kBlockRows <= size; k += kBlockRows)
+    pull_coefficients<kBlockRows>(d, rows, w + k, ld, slope + k * rows, dx, k > 0);
+  for (; k < size; ++k) pull_coefficients<1>(d, rows, w + k, ld, slope + k * rows, dx, k > 0);
 }
 
-/// Given dy[out][rows] and its transpose, adds the layer's gradients to `sums` and, unless null,
-/// writes dx[in][rows].
+/// The slopes of one input's coefficients, dphi[size][rows], and through them the gradients of its
+/// inner parameters and, unless null, of itself.
 template <class B>
-void backward_layer(const LayerTile& t, const B& basis, const float* dy, const float* dyt,
-                    float* sums, float* dx) {
+void pull_inner(const LayerTile& t, const B& basis, const OutputSlopes& d, int i, const float* v,
+                const float* slope, float* dphi, float* sums, float* dv) {
   const LayerPlan& plan = *t.plan;
-  const int rows = t.rows, in = plan.in;
-  if (plan.bias >= 0) accumulate_lanes(dy, plan.out, rows, sums + plan.dbias);
+  const int rows = t.rows;
+  pull_all(d, rows, t.parameters + plan.weight + std::int64_t{i} * plan.size,
+           std::int64_t{plan.in} * plan.size, plan.size, dphi, false,
+           [](std::int64_t) KB_INLINE { return Pack(1.0f); });
+  if constexpr (kHasInner<B>)
+    accumulate_inner(basis, inner_of(t, i), v + i * rows, rows, dphi,
+                     sums + plan.dinner + std::int64_t{i} * plan.inner_stride * kMaxWidth);
+  if (!dv) return;
+  for (int s = 0; s < rows; s += kWidth) {
+    Pack total(0.0f);
+    for (int k = 0; k < plan.size; ++k)
+      total = total + load(dphi + k * rows + s) * load(slope + k * rows + s);
+    store(dv + i * rows + s, total);
+  }
+}
+
+/// Adds the gradients of weights and inner parameters to `sums` and writes dv[in][rows] unless
+/// null. A basis in place leaves its phi in v.
+template <class B>
+void backward_basis(const LayerTile& t, const B& basis, const OutputSlopes& d, float* v,
+                    float* sums, float* dv) {
+  const LayerPlan& plan = *t.plan;
+  const int rows = t.rows, in = plan.in, size = plan.size;
   const float* weight = t.parameters + plan.weight;
-  const std::int64_t ld = std::int64_t{in} * plan.size;
-  if (plan.norm) restore_normalised(t);
-  float* input = prepare_input(t);
+  const std::int64_t ld = std::int64_t{in} * size;
   float* phi = t.room + std::int64_t{in} * rows;
   float* slope = phi + block_floats(plan, rows);
   if constexpr (kInPlace<B>) {
-    if (copies(plan)) apply(basis, input, std::int64_t{in} * rows);
-    accumulate_weights(t, input, in, dy, dyt, sums + plan.dweight);
-    if (dx)
-      pull_all(t, weight, ld, in, dy, dx, false,
-               [&](std::int64_t at) KB_INLINE { return slope_from_phi(basis, load(input + at)); });
+    if (copies(plan)) apply(basis, v, std::int64_t{in} * rows);
+    accumulate_weights(d, v, in, rows, sums + plan.dweight);
+    if (dv)
+      pull_all(d, rows, weight, ld, in, dv, false,
+               [&](std::int64_t at) KB_INLINE { return slope_from_phi(basis, load(v + at)); });
   } else {
     const int block = block_inputs(plan);
     for (int i = 0; i < in; i += block) {
       const int count = in - i < block ? in - i : block;
       for (int j = 0; j < count; ++j)
-        expand_input(basis, input + (i + j) * rows, rows, phi + j * plan.size * rows,
-                     slope + j * plan.size * rows);
-      accumulate_weights(t, phi, count * plan.size, dy, dyt,
-                         sums + plan.dweight + std::int64_t{i} * plan.size * plan.columns);
-      for (int j = 0; dx && j < count; ++j)
-        pull_one_input(t, weight + std::int64_t{i + j} * plan.size, ld, dy,
-                       slope + j * plan.size * rows, dx + (i + j) * rows);
+        expand_input(basis, inner_of(t, i + j), v + (i + j) * rows, rows, phi + j * size * rows,
+                     slope + j * size * rows);
+      accumulate_weights(d, phi, count * size, rows,
+                         sums + plan.dweight + std::int64_t{i} * size * plan.columns);
+      if (plan.inner >= 0)
+        for (int j = 0; j < count; ++j)
+          pull_inner(t, basis, d, i + j, v, slope + j * size * rows,
+                     slope + block_floats(plan, rows), sums, dv);
+      else if (dv && size == 1)
+        pull_all(d, rows, weight + i, ld, count, dv + i * rows, false,
+                 [&](std::int64_t at) KB_INLINE { return load(slope + at); });
+      else if (dv)
+        for (int j = 0; j < count; ++j)
+          pull_one_input(d, size, rows, weight + std::int64_t{i + j} * size, ld,
+                         slope + j * size * rows, dv + (i + j) * rows);
     }
   }
-  if (plan.norm && dx) normalise_back(t, dx, sums);
-  if (plan.base_weight < 0) return;
+}
+
+/// The base branch's way back, from the gradient of the output that it ends in: adds to its
+/// weights' gradient and, unless null, to dx[in][rows].
+void backward_base(const LayerTile& t, const float* x, const OutputSlopes& d, float* sums,
+                   float* dx) {
+  const LayerPlan& plan = *t.plan;
+  const int rows = t.rows, in = plan.in;
+  float* phi = t.room + std::int64_t{in} * rows;
+  float* slope = phi + block_floats(plan, rows);
   for (int i = 0; i < in; i += kBlockPhi) {
     const int count = in - i < kBlockPhi ? in - i : kBlockPhi;
-    expand_silu(t.x + i * rows, std::int64_t{count} * rows, phi, slope);
-    accumulate_weights(t, phi, count, dy, dyt, sums + plan.dbase + std::int64_t{i} * plan.columns);
+    expand_base(plan.base_activation, x + i * rows, std::int64_t{count} * rows, phi, slope);
+    accumulate_weights(d, phi, count, rows, sums + plan.dbase + std::int64_t{i} * d.columns);
     if (dx)
-      pull_all(t, t.parameters + plan.base_weight + i, in, count, dy, dx + i * rows, true,
+      pull_all(d, rows, t.parameters + plan.base_weight + i, in, count, dx + i * rows, true,
                [&](std::int64_t at) KB_INLINE { return load(slope + at); });
   }
+}
+
+/// Given the gradient of the output, and `base`, that of the output that the base branch ends in,
+/// whose transpose is made in `base_dyt` where it is another's, adds the layer's gradients to
+/// `sums` and, unless null, writes dx[in][rows].
+template <class B>
+void backward_layer(const LayerTile& t, const B& basis, const OutputSlopes& d, OutputSlopes base,
+                    float* base_dyt, float* sums, float* dx) {
+  const LayerPlan& plan = *t.plan;
+  const int rows = t.rows;
+  if (plan.bias >= 0) accumulate_lanes(d.dy, plan.out, rows, sums + plan.dbias);
+  float* v = prepare_input(t);
+  if constexpr (kOnEdges<B>)
+    plan.edges ? backward_edges(t, basis, v, d.dy, sums, dx)
+               : backward_basis(t, basis, d, v, sums, dx);
+  else
+    backward_basis(t, basis, d, v, sums, dx);
+  if (plan.base_weight >= 0 && base.dy != d.dy) {
+    if (base.out > 1) transpose(base.dy, base.out, rows, base.columns, base_dyt);
+    base.dyt = base_dyt;
+  }
+  if (plan.base_weight >= 0 && plan.base_normalised) {
+    if (kInPlace<B>) prepare_input(t);
+    backward_base(t, v, base, sums, dx);
+  }
+  if (dx) {
+    activate_back(t, dx, sums);
+    if (plan.norm) normalise_back(t, dx, sums);
+  }
+  if (plan.base_weight >= 0 && !plan.base_normalised) backward_base(t, t.x, base, sums, dx);
 }
 
 }  // namespace

@@ -1,0 +1,105 @@
+#include "json_object.h"
+
+namespace kanbench {
+namespace {
+
+constexpr Limit kLimits[] = {{"n_levels", 1, 32},
+                             {"n_features_per_level", 1, 16},
+                             {"log2_hashmap_size", 1, 26},
+                             {"base_resolution", 1, 65536},
+                             {"per_level_scale", 1, 16},
+                             {"num_grids", 2, 64},
+                             {"grid_radius", 1e-30, 1e30},
+                             {"in", 1, kMaxWidth},
+                             {"out", 1, kMaxWidth},
+                             {"base_skip", 0, 62},
+                             {"omega", 1e-6, 1e6},
+                             {"scale", 1e-6, 1e6},
+                             {"steepness", 1e-6, 1e6},
+                             {"frequency", 1e-6, 1e6},
+                             {"sharpness", 1e-6, 1e6},
+                             {"slope", -1e6, 1e6},
+                             {"grid_low", -1e6, 1e6},
+                             {"grid_high", -1e6, 1e6},
+                             {"alpha", -0.999, 64},
+                             {"beta", -0.999, 64},
+                             {"degree", 0, 32},
+                             {"order", 0, 5},
+                             {"grid", 1, 64},
+                             {"span", 1, 16},
+                             {"terms", 1, 32},
+                             {"numerator", 0, 8},
+                             {"denominator", 1, 8}};
+
+// For the field of a basis or encoder that needs no limit of its own.
+constexpr Limit kCommonLimit{"", 0, 4096};
+
+}  // namespace
+
+const Limit& limit_of(const std::string& key) {
+  for (const Limit& limit : kLimits)
+    if (key == limit.key) return limit;
+  return kCommonLimit;
+}
+
+JsonObject::JsonObject(const Json& json, std::string at) : json_(json), at_(std::move(at)) {
+  if (!json.is_object()) throw Error(at_ + ": expected an object, found " + json.type_name());
+}
+
+const Json& JsonObject::take(const std::string& key) {
+  known_.push_back(key);
+  const auto found = json_.find(key);
+  if (found == json_.end()) throw Error(at_ + ": has no '" + key + "'");
+  return *found;
+}
+
+void JsonObject::read(const std::string& key, bool& value) {
+  const Json& json = take(key);
+  if (!json.is_boolean()) wrong(key, "true or false", json);
+  value = json.get<bool>();
+}
+
+void JsonObject::read(const std::string& key, std::string& value) {
+  const Json& json = take(key);
+  if (!json.is_string()) wrong(key, "text", json);
+  value = json.get<std::string>();
+}
+
+void JsonObject::read(const std::string& key, int& value) {
+  const Json& json = take(key);
+  if (!json.is_number_integer()) wrong(key, "a whole number", json);
+  value = static_cast<int>(limited(key, json));
+}
+
+void JsonObject::read(const std::string& key, double& value) {
+  const Json& json = take(key);
+  if (!json.is_number()) wrong(key, "a number", json);
+  value = limited(key, json);
+}
+
+void JsonObject::read(const std::string& key, float& value) {
+  double number;
+  read(key, number);
+  value = static_cast<float>(number);
+}
+
+void JsonObject::done() const {
+  for (const auto& [key, value] : json_.items())
+    if (std::find(known_.begin(), known_.end(), key) == known_.end())
+      throw Error(at_ + ": unknown key " + quote(key) + nearest(key, known_) +
+                  " (known: " + join(known_) + ")");
+}
+
+void JsonObject::wrong(const std::string& key, const std::string& right, const Json& found) const {
+  throw Error(at_ + ": '" + key + "': expected " + right + ", found " + found.type_name());
+}
+
+double JsonObject::limited(const std::string& key, const Json& json) const {
+  const double value = json.get<double>();
+  const Limit& limit = limit_of(key);
+  if (value >= limit.low && value <= limit.high) return value;
+  throw Error(at_ + ": '" + key + "': " + json.dump() +
+              " is out of range: " + Json(limit.low).dump() + " to " + Json(limit.high).dump());
+}
+
+}  // namespace kanbench
