@@ -92,6 +92,9 @@ def bspline_rows() -> list[dict]:
             knots += [1.5]
         points = [-1e4, -0.7, 0.1, 0.83, *beside(knots), 1e4]
         rows.append(row("bspline", sorted(points), grid=4, order=order, clamped=clamped))
+    # Away from the knots, where those of order 0 jump.
+    between = [-1e4, -1.125, -0.999, -0.7, 0.1, 0.499, 0.83, 1.125, 1e4]
+    rows += [row("bspline", between, grid=4, order=0, clamped=clamped) for clamped in (False, True)]
     rows.append(row("bspline", NEAR, grid=1, order=4, grid_radius=2.5))
     rows.append(row("bspline", NEAR, grid=1, order=4, grid_radius=1.75, clamped=True))
     return rows
@@ -101,7 +104,7 @@ def polynomial_rows() -> list[dict]:
     rows = []
     for name in ("chebyshev", "legendre", "jacobi", "gram"):
         rows += [row(name, POINTS), row(name, POINTS, degree=6, squash="clamp")]
-        rows += [row(name, NEAR, degree=1)]
+        rows += [row(name, NEAR, degree=1), row(name, [-0.7, 1.5], degree=0)]
     rows.append(row("jacobi", NEAR, degree=5, alpha=-0.5, beta=1.5))
     rows.append(row("jacobi", NEAR, degree=4, alpha=0.0, beta=0.0, squash="clamp"))
     rows.append(row("gram", NEAR, degree=5, activated=False))
@@ -133,7 +136,7 @@ def rows() -> list[dict]:
     plain = [name for name in BASES if name not in ("bspline", "wavelet", "chebyshev")]
     plain = [name for name in plain if name not in ("legendre", "jacobi", "gram")]
     result = [row(name, POINTS) for name in plain]
-    result += [row("wavelet", sorted(POINTS + [-0.5, 0.5]), kind=kind) for kind in WAVELETS]
+    result += [row("wavelet", sorted(POINTS + [-0.5, 0.09, 0.5]), kind=kind) for kind in WAVELETS]
     for name, changes in (
         ("leaky_relu", {"slope": 0.25}),
         ("sine", {"omega": 1.5}),
