@@ -30,10 +30,9 @@ struct BSpline {
   template <class T>
   KB_HD void local(T x, T& cell, T (&weights)[kMostOrder + 1]) const {
     const T last(static_cast<float>(grid)), k(static_cast<float>(order));
-    const T held = clamped ? hold(x, T(-grid_radius), T(grid_radius)) : x;
-    // In cells from the range's lower end, held to where any spline is.
-    T t = (held + T(grid_radius)) * T(cells_per_unit());
-    t = hold(t, -k - T(1), last + k + T(0.5f));
+    // In cells from the range's lower end, held to the range or to where any spline is.
+    T t = (x + T(grid_radius)) * T(cells_per_unit());
+    t = clamped ? hold(t, T(0), last) : hold(t, -k - T(1), last + k + T(0.5f));
     cell = floor(t);
     if (clamped) cell = hold(cell, T(0), last - T(1));
     const auto knot = [&](T i) KB_INLINE { return clamped ? hold(i, T(0), last) : i; };
