@@ -48,7 +48,7 @@ void CudaBackend::enqueue_decoder(Model& model, DeviceModel& d, const DeviceBatc
   FusedArguments a = fused_arguments(model, d);
   a.rows = rows;
   a.scale = static_cast<float>(batch.objective.scale);
-  a.loss = static_cast<int>(batch.objective.loss.index());
+  a.loss = plain(batch.objective.loss);
   a.state = d.state.data();
   const bool whole = features.data == nullptr;
   const FusedMode mode = whole ? FusedMode::train_whole : FusedMode::train;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kanbench/math/encoder/hash_grid.h"
+#include "kanbench/math/loss.h"
 #include "kanbench/math/optimizer.h"
 #include "kanbench/math/random.h"
 
@@ -70,7 +71,7 @@ struct TileArguments {
   int valid;
   bool skip_input;
   const float* targets;
-  int loss;
+  PlainLoss loss;
   float scale;
   float* sums;
   double* loss_sum;

@@ -102,10 +102,7 @@ void train(const TileArguments& a) {
   float* dx = tiles[0].room + plan.room;
   float* dyt = dx + plan.widest * rows;
   float* dy = tiles[plan.count - 1].y;
-  if (a.loss == 0)
-    differentiate(loss::L1{}, a, dy);
-  else
-    differentiate(loss::Mse{}, a, dy);
+  visit(a.loss, [&](const auto& loss) KB_INLINE { differentiate(loss, a, dy); });
   for (int l = plan.count - 1; l >= 0; --l) {
     const LayerPlan& layer = plan.layers[l];
     if (layer.out > 1) transpose(dy, layer.out, plan.rows, layer.columns, dyt);
