@@ -331,7 +331,7 @@ TEST(Adam, FollowsThePaper) {
   double w = 0.7, m = 0, v = 0, paper_w = 0.7, paper_m = 0, paper_v = 0;
   for (int t = 1; t <= 50; ++t) {
     const double g = std::sin(t * 1.7) * 0.3;
-    adam_update(adam_step(adam, 0.01, t), g, w, m, v);
+    Adam::apply(adam.at(0.01, t), g, w, m, v);
     paper_m = 0.9 * paper_m + 0.1 * g;
     paper_v = 0.999 * paper_v + 0.001 * g * g;
     const double m_hat = paper_m / (1 - std::pow(0.9, t));

@@ -104,7 +104,7 @@ struct TouchedLines {
 struct UpdateArguments {
   float *w, *m, *v, *g;
   std::int64_t count;
-  AdamStep step;
+  UpdateStep step;
   bool skip_untouched;
 };
 
@@ -119,7 +119,7 @@ struct Kernels {
   void (*scatter)(const LevelArguments&, TouchedLines*);
   void (*forward)(const TileArguments&);
   void (*train)(const TileArguments&);
-  /// Adam over a range, and the gradient zeroed; false if one was not finite.
+  /// The optimizer over a range, and the gradient zeroed; false if one was not finite.
   bool (*update)(const UpdateArguments&);
   /// The same over lines of 16 floats that were touched.
   bool (*update_lines)(const UpdateArguments&, const TouchedLines&);
