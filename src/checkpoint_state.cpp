@@ -56,18 +56,21 @@ History decode_history(const Json& json) {
 }  // namespace
 
 std::string encode_state(const TrainingState& state) {
-  const Json json = {{"step", state.step},
-                     {"adam_steps", state.adam_steps},
-                     {"epoch", state.epoch},
-                     {"halvings", state.halvings},
-                     {"failures", state.failures},
-                     {"good_steps", state.good_steps},
-                     {"loss", encode(state.loss)},
-                     {"squared_error", encode(state.squared_error)},
-                     {"rows", state.rows},
-                     {"seconds", encode(state.seconds)},
-                     {"history", encode(state.history)},
-                     {"finished", state.finished}};
+  const Json json = {
+      {"step", state.step},
+      {"adam_steps", state.adam_steps},
+      {"epoch", state.epoch},
+      {"halvings", state.halvings},
+      {"failures", state.failures},
+      {"good_steps", state.good_steps},
+      {"loss", encode(state.loss)},
+      {"squared_error", encode(state.squared_error)},
+      {"rows", state.rows},
+      {"seconds", encode(state.seconds)},
+      {"plateau",
+       {encode(state.plateau.best), state.plateau.stale_epochs, state.plateau.reductions}},
+      {"history", encode(state.history)},
+      {"finished", state.finished}};
   return json.dump();
 }
 
@@ -85,6 +88,8 @@ TrainingState decode_state(const std::string& text) {
     state.squared_error = decode(json.at("squared_error"));
     state.rows = json.at("rows");
     state.seconds = decode(json.at("seconds"));
+    const Json& plateau = json.at("plateau");
+    state.plateau = {decode(plateau.at(0)), plateau.at(1), plateau.at(2)};
     state.history = decode_history(json.at("history"));
     state.finished = json.at("finished");
     return state;

@@ -113,6 +113,11 @@ std::string epoch_time_hash(const Result& result) {
        {run.network_type, run.encoder, decimal(run.per_level_scale), run.loss,
         run.output_activation, result.precision, result.decomposition, result.device})
     add(part);
+  // Those that cost time, where they are not what they always were.
+  if (run.training.optimizer != "adam") add(run.training.optimizer);
+  if (training_option(run, "clip_gradient") > 0.0) add("clipped");
+  if (training_option(run, "l1_edges") > 0.0 || training_option(run, "entropy_edges") > 0.0)
+    add("edges");
   return short_hash(text);
 }
 
@@ -191,10 +196,25 @@ void add_own_columns(const Result& result, std::vector<Column>& row) {
                          {"started_at", result.started_at}});
 }
 
+void add_training_columns(const Result& result, std::vector<Column>& row) {
+  const Run& run = result.run;
+  row.insert(row.end(),
+             {{"optimizer", run.training.optimizer}, {"schedule", run.training.schedule}});
+  const auto known = [&](const char* key) {
+    return std::any_of(row.begin(), row.end(), [&](const Column& c) { return c.first == key; });
+  };
+  for (const TrainingOption& option : training_options()) {
+    if (known(option.key)) continue;
+    const std::optional<double> value = training_option(run, option.key);
+    row.emplace_back(option.key, value ? whole_cell(*value) : Cell{});
+  }
+}
+
 std::vector<Column> columns(const Result& result) {
   std::vector<Column> row;
   add_reference_columns(result, row);
   add_own_columns(result, row);
+  add_training_columns(result, row);
   return row;
 }
 

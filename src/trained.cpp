@@ -49,7 +49,7 @@ class StoredModel : public Trained {
     prepare_training(model, make_training(plan_.run, plan_.batch_size, seed_), plan_.communicator);
     TrainingState state;
     state.history = history_;
-    state.epoch = plan_.run.epochs;
+    state.epoch = static_cast<int>(history_.epochs.size());
     state.finished = true;
     CheckpointStore(checkpoint_directory(plan_.settings), checkpoint_name(plan_, seed_))
         .save(state, 1, {{0, &model}}, plan_.communicator);

@@ -37,7 +37,8 @@ class SharedStepper : public Stepper {
         most_rows_(most_rows()),
         points_(model.backend(), 3 * most_rows_),
         targets_(model.backend(), most_rows_),
-        objective_{training.loss, 1.0 / static_cast<double>(training.batch_size)} {
+        objective_{training.loss, 1.0 / static_cast<double>(training.batch_size),
+                   communicator.rank() == 0 ? training.edges : EdgePenalty{}} {
     if (training.sharded) shares_ = shares_of(model.layout().size, communicator.size());
   }
 
@@ -95,12 +96,23 @@ class SharedStepper : public Stepper {
       backend.sample(volume_, box_, step.stream, 0, points(rows), targets(rows));
     const ConstRows read{points_.data(), rows, 3, rows}, wanted{targets_.data(), rows, 1, rows};
     if (communicator_.size() == 1)
-      return backend.step(model_, read, wanted, objective_, step.adam, step.number);
+      return backend.step(model_, read, wanted, objective_, step.optimizer, step.number);
     BatchSums sums = sum_gradients(read, wanted);
-    const bool updated = backend.update(model_, step.adam, step.number);
+    const bool updated = backend.update(model_, clipped(step.optimizer), step.number);
     sums.finite = updated && std::isfinite(sums.loss);
     if (!shares_.empty()) communicate([&] { gather_parameters(); });
     return sums;
+  }
+
+  // The norm is that of all shares together.
+  Optimizer clipped(Optimizer optimizer) {
+    UpdateRule& rule = rule_of(optimizer);
+    if (shares_.empty() || rule.largest_norm <= 0) return optimizer;
+    double square = model_.backend().squared_norm(model_);
+    communicate([&] { communicator_.sum(&square, 1); });
+    rule.gradient_scale = clip_factor(square, rule.largest_norm);
+    rule.largest_norm = 0;
+    return optimizer;
   }
 
   // Pieces are handed over while those after them are still being computed.

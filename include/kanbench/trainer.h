@@ -10,6 +10,7 @@
 
 #include "kanbench/backend.h"
 #include "kanbench/communicator.h"
+#include "kanbench/schedule.h"
 
 namespace kanbench {
 
@@ -24,8 +25,15 @@ struct Training {
   double decoder_rate = 1;
   /// The last share of all steps falls linearly to a hundredth of the rate; 0: does not.
   double anneal = 0;
+  /// How the rate goes on from there, and the epochs over which it first rises.
+  Schedule schedule;
+  double warmup = 0;
+  /// Where it is not 0, training lasts for as long rather than for its epochs: these are what the
+  /// schedule is laid out on, and go by as the time does.
+  double seconds = 0;
   Loss loss = loss::L1{};
-  Adam adam;
+  EdgePenalty edges;
+  Optimizer optimizer;
   std::uint64_t seed = 0;
   /// What gradients are sent as between ranks, and whether each rank keeps the moments of its share
   /// of the parameters only, and updates those.
@@ -79,7 +87,7 @@ struct CheckpointInterval {
 
 /// Where a training stands between two steps; the same on all ranks.
 struct TrainingState {
-  /// Steps taken, the epoch under way, and Adam's own count.
+  /// Steps taken, the epoch under way, and the optimizer's own count.
   std::int64_t step = 0, adam_steps = 0;
   int epoch = 0;
   /// What recovery counts.
@@ -89,6 +97,7 @@ struct TrainingState {
   double loss = 0, squared_error = 0;
   std::int64_t rows = 0;
   double seconds = 0;
+  PlateauState plateau;
   History history;
   /// Nothing is left to be trained.
   bool finished = false;
