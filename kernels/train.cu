@@ -140,6 +140,7 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
                                    static_cast<std::int64_t>(draw.dtype),
                                    static_cast<std::int64_t>(draw.texture),
                                    static_cast<std::int64_t>(draw.stream.key),
+                                   address(draw.guide.ends),
                                    bits(draw.low),
                                    bits(draw.inverse_range),
                                    address(b.points.data),
@@ -166,8 +167,8 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
         static_cast<const void*>(d.edges.data()), static_cast<const void*>(d.fixed.data())})
     key.push_back(address(room));
   for (int i = 0; i < 3; ++i)
-    for (std::int64_t number :
-         {draw.size[i], draw.origin[i], draw.held[i], bits(draw.scale[i]), bits(draw.offset[i])})
+    for (std::int64_t number : {std::int64_t{draw.guide.bricks[i]}, draw.size[i], draw.origin[i],
+                                draw.held[i], bits(draw.scale[i]), bits(draw.offset[i])})
       key.push_back(number);
   return key;
 }

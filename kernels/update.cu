@@ -15,11 +15,14 @@ constexpr int kThreads = 256;
 /// 2^-22: the change of `w` differs from it by less than one part in a million.
 template <class O>
 KB_DEVICE void update_one(const UpdateStep& s, float g, float& w, float& m, float& v) {
-  if constexpr (O::moments < 2) return O::apply(s, g, w, m, v);
-  if constexpr (std::is_same_v<O, AdamW>) w -= s.decay * w;
-  m = s.beta1 * m + (1 - s.beta1) * g;
-  v = s.beta2 * v + (1 - s.beta2) * g * g;
-  w -= s.rate * m * reciprocal_approx(sqrt_approx(v) * s.root + s.epsilon);
+  if constexpr (O::moments < 2) {
+    O::apply(s, g, w, m, v);
+  } else {
+    if constexpr (std::is_same_v<O, AdamW>) w -= s.decay * w;
+    m = s.beta1 * m + (1 - s.beta1) * g;
+    v = s.beta2 * v + (1 - s.beta2) * g * g;
+    w -= s.rate * m * reciprocal_approx(sqrt_approx(v) * s.root + s.epsilon);
+  }
 }
 
 KB_DEVICE void store_copy(void* copy, Precision type, std::int64_t i, const float4& w) {

@@ -57,8 +57,11 @@ Training make_training(const Run& run, std::int64_t batch_size, std::uint64_t se
   training.sharded = run.decomposition.sharded;
   training.loss = make_loss(run);
   training.optimizer = make_optimizer(run);
+  training.lbfgs = run.training.optimizer == "lbfgs";
   training.schedule = make_schedule(run);
   training.warmup = *training_option(run, "warmup");
+  training.error_sampling = {static_cast<int>(training_option(run, "sampling_bricks").value_or(0)),
+                             training_option(run, "sampling_mix").value_or(0)};
   training.seconds = *training_option(run, "train_limit_seconds");
   rule_of(training.optimizer).largest_norm =
       static_cast<float>(*training_option(run, "clip_gradient"));

@@ -115,6 +115,7 @@ std::string epoch_time_hash(const Result& result) {
     add(part);
   // Those that cost time, where they are not what they always were.
   if (run.training.optimizer != "adam") add(run.training.optimizer);
+  if (run.training.sampling != "uniform") add(run.training.sampling);
   if (training_option(run, "clip_gradient") > 0.0) add("clipped");
   if (training_option(run, "l1_edges") > 0.0 || training_option(run, "entropy_edges") > 0.0)
     add("edges");
@@ -198,8 +199,9 @@ void add_own_columns(const Result& result, std::vector<Column>& row) {
 
 void add_training_columns(const Result& result, std::vector<Column>& row) {
   const Run& run = result.run;
-  row.insert(row.end(),
-             {{"optimizer", run.training.optimizer}, {"schedule", run.training.schedule}});
+  row.insert(row.end(), {{"optimizer", run.training.optimizer},
+                         {"schedule", run.training.schedule},
+                         {"sampling", run.training.sampling}});
   const auto known = [&](const char* key) {
     return std::any_of(row.begin(), row.end(), [&](const Column& c) { return c.first == key; });
   };
@@ -208,6 +210,9 @@ void add_training_columns(const Result& result, std::vector<Column>& row) {
     const std::optional<double> value = training_option(run, option.key);
     row.emplace_back(option.key, value ? whole_cell(*value) : Cell{});
   }
+  std::vector<double> looking;
+  for (const Trial& trial : result.trials) looking.push_back(trial.history.sampling_seconds);
+  row.emplace_back("sampling_seconds", mean_cell(looking));
 }
 
 std::vector<Column> columns(const Result& result) {
@@ -260,6 +265,7 @@ Json json_of(const Trial& trial) {
           {"interrupted", trial.history.interrupted},
           {"train_seconds", trial.history.seconds},
           {"communication_seconds", trial.history.communication_seconds},
+          {"sampling_seconds", trial.history.sampling_seconds},
           {"reconstruct_seconds", trial.reconstruct_seconds},
           {"inr_bytes", trial.inr_bytes},
           {"metrics",

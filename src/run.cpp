@@ -187,7 +187,7 @@ nlohmann::ordered_json json_of(const Decomposition& how) {
 
 /// What is not as it is without being named.
 void add_training(const Run& run, nlohmann::ordered_json& json) {
-  for (const char* chooser : {"optimizer", "schedule"})
+  for (const char* chooser : {"optimizer", "schedule", "sampling"})
     if (const std::string& word = training_word(run, chooser);
         word != training_word(Run{}, chooser))
       json[chooser] = word;

@@ -88,11 +88,12 @@ std::unique_ptr<Trained> train_shared_run(const TrainingPlan& plan, std::uint64_
 
 void say_where(const TrainingPlan& plan, const TrainingState& state) {
   if (!plan.progress.notice) return;
+  const bool timed = training_option(plan.run, "train_limit_seconds") > 0.0;
+  const std::string of = timed ? "" : " of " + std::to_string(plan.run.epochs);
   plan.progress.notice(state.finished
                            ? "goes on after the training, from its checkpoint"
-                           : "goes on in epoch " + std::to_string(state.epoch + 1) + " of " +
-                                 std::to_string(plan.run.epochs) + ", at step " +
-                                 std::to_string(state.step) + ", from a checkpoint");
+                           : "goes on in epoch " + std::to_string(state.epoch + 1) + of +
+                                 ", at step " + std::to_string(state.step) + ", from a checkpoint");
 }
 
 }  // namespace

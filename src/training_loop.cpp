@@ -44,7 +44,8 @@ class Loop {
         communicator_(communicator),
         progress_(progress),
         continuation_(continuation),
-        steps_(steps_per_epoch(voxels, training.batch_size)) {
+        rows_per_step_(training.batch_size * stepper.batches_per_step()),
+        steps_(steps_per_epoch(voxels, rows_per_step_)) {
     for (Model* model : stepper.models()) {
       snapshots_.emplace_back(*model);
       largest_ = std::max(largest_, model->layout().size);
@@ -55,6 +56,7 @@ class Loop {
     before_ = state_.history;
     clock_ = before_.seconds;
     stepper.skip(state_.step);
+    stepper.recall(state_.memory);
   }
 
   History run() {
@@ -87,6 +89,7 @@ class Loop {
     state_.history.seconds = elapsed();
     state_.history.communication_seconds =
         before_.communication_seconds + stepper_.communication_seconds();
+    state_.history.sampling_seconds = before_.sampling_seconds + stepper_.sampling_seconds();
   }
 
   void run_epoch() {
@@ -110,7 +113,7 @@ class Loop {
   void count(const BatchSums& batch) {
     if (batch.finite) {
       if (++state_.good_steps == kSnapshotSteps) state_.failures = 0;
-      state_.rows += training_.batch_size;
+      state_.rows += rows_per_step_;
       state_.loss += batch.loss;
       state_.squared_error += batch.squared_error;
       tick(batch);
@@ -154,6 +157,7 @@ class Loop {
 
   void save() {
     note_seconds();
+    state_.memory = stepper_.memory();
     if (continuation_.save) continuation_.save(state_);
     saved_ = steady_seconds();
   }
@@ -261,7 +265,7 @@ class Loop {
   void tick(const BatchSums& batch) {
     if (!progress_.tick || steady_seconds() - ticked_ < 0.1) return;
     ticked_ = steady_seconds();
-    const auto rows = static_cast<double>(training_.batch_size);
+    const auto rows = static_cast<double>(rows_per_step_);
     const auto done = static_cast<double>(state_.step + 1);
     const double all = static_cast<double>(steps_) * training_.epochs;
     progress_.tick(timed() ? std::min(1.0, clock_ / training_.seconds) : done / all,
@@ -278,7 +282,7 @@ class Loop {
   Wishes wishes_;
   // Seconds that this training has lasted, as all ranks know it.
   double clock_ = 0;
-  std::int64_t steps_, largest_ = 0, snapshot_step_ = 0, snapshot_adam_steps_ = 0;
+  std::int64_t rows_per_step_, steps_, largest_ = 0, snapshot_step_ = 0, snapshot_adam_steps_ = 0;
   // What an earlier process had, if this one goes on from there.
   History before_;
   double start_ = steady_seconds(), ticked_ = start_, saved_ = start_;

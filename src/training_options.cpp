@@ -40,6 +40,8 @@ std::vector<TrainingOption> make_options() {
   add("clip_gradient", &Options::clip_gradient, always, 0);
   add("l1_edges", &Options::l1_edges, always, 0);
   add("entropy_edges", &Options::entropy_edges, always, 0);
+  add("sampling_bricks", &Options::sampling_bricks, of("sampling", {"error"}), 8, Kind::whole);
+  add("sampling_mix", &Options::sampling_mix, of("sampling", {"error"}), 0.5);
   add("train_limit_seconds", &Options::train_limit_seconds, always, 0);
   return all;
 }
@@ -71,6 +73,21 @@ void check_numbers(const Run& run) {
   }
 }
 
+// What depends on one batch's gradient or goes by the step has no meaning where a batch is gone
+// down on.
+void check_lbfgs(const Run& run) {
+  if (run.training.optimizer != "lbfgs") return;
+  const auto none = [&](bool set, const std::string& what) {
+    if (set)
+      refuse(run,
+             what + " is of no use with optimizer lbfgs: leave it out, or use another optimizer");
+  };
+  for (const char* key : {"clip_gradient", "l1_edges", "entropy_edges"})
+    none(*training_option(run, key) > 0, key);
+  none(run.training.sampling != "uniform", "sampling " + run.training.sampling);
+  none(run.decomposition.mode != "shared", "--decomposition " + run.decomposition.mode);
+}
+
 }  // namespace
 
 std::span<const TrainingOption> training_options() {
@@ -80,6 +97,7 @@ std::span<const TrainingOption> training_options() {
 
 const std::string& training_word(const Run& run, const std::string& chooser) {
   if (chooser == "optimizer") return run.training.optimizer;
+  if (chooser == "sampling") return run.training.sampling;
   return chooser == "schedule" ? run.training.schedule : run.loss;
 }
 
@@ -101,6 +119,11 @@ void check_training(const Run& run) {
     refuse(run, "lrate_decay is 0, schedule step needs the epochs between its steps, at least 1");
   if (training_option(run, "nesterov").value_or(0) > 0 && training_option(run, "momentum") == 0.0)
     refuse(run, "nesterov is of no use with momentum 0: leave it out, or use a momentum above 0");
+  check_lbfgs(run);
+  if (run.training.sampling == "error" && run.decomposition.mode == "hybrid")
+    refuse(run,
+           "sampling error is of no use with --decomposition hybrid: leave it out, or use "
+           "--decomposition shared or ensemble");
   if (training_option(run, "train_limit_seconds") > 0.0 && run.decomposition.mode == "ensemble")
     refuse(run,
            "train_limit_seconds is of no use with --decomposition ensemble, whose bricks train one "
@@ -127,6 +150,7 @@ Optimizer make_optimizer(const Run& run) {
     return AdamW{{}, number("beta1"), number("beta2"), number("epsilon"), number("weight_decay")};
   if (name == "lion") return Lion{{}, number("beta1"), number("beta2"), number("weight_decay")};
   if (name == "sgd") return Sgd{{}, number("momentum"), number("nesterov") > 0};
+  if (name == "lbfgs") return Sgd{};
   return Adam{{}, number("beta1"), number("beta2"), number("epsilon")};
 }
 

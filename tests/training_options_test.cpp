@@ -61,18 +61,19 @@ TEST(TrainingOptions, ReachTheTraining) {
 }
 
 TEST(TrainingOptions, AreSweptLikeAllOthers) {
-  const auto runs = read(R"({"optimizer": ["adam", "adamw"], "clip_gradient": [0, 1, 2]})");
+  const auto runs =
+      read(R"({"optimizer": {"values": ["adam", "adamw"]}, "clip_gradient": [0, 2]})");
   EXPECT_EQ(runs.size(), 3u * 2);
-  for (const Run& run : select_runs(runs, {}, {}))
+  for (const auto& run : select_runs(runs, {}, {}))
     EXPECT_EQ(training_option(run, "weight_decay").has_value(), run.training.optimizer == "adamw");
 }
 
 TEST(TrainingOptions, ThatSayWhatIsSoAnywayDoNotNameARunAnew) {
-  const Run plain = one("{}");
-  const Run same = one(R"({"optimizer": "adam", "schedule": "default", "beta1": 0.9,
+  const auto plain_run = one("{}");
+  const auto same = one(R"({"optimizer": "adam", "schedule": "default", "beta1": 0.9,
       "beta2": 0.999, "epsilon": 1e-9, "warmup": 0, "clip_gradient": 0, "l1_edges": 0,
       "entropy_edges": 0, "train_limit_seconds": 0})");
-  EXPECT_EQ(to_json(same), to_json(plain));
+  EXPECT_EQ(to_json(same), to_json(plain_run));
 }
 
 TEST(TrainingOptions, ComeBackFromTheRunsJsonAndNameItAnew) {
@@ -85,7 +86,7 @@ TEST(TrainingOptions, ComeBackFromTheRunsJsonAndNameItAnew) {
         R"({"schedule": "exponential", "lrate_decay": 0, "decay_factor": 0.8})",
         R"({"warmup": 0.5})", R"({"loss": "huber", "loss_delta": 0.1})", R"({"clip_gradient": 1})",
         R"({"l1_edges": 0.1})", R"({"entropy_edges": 0.1})", R"({"train_limit_seconds": 9})"}) {
-    const Run run = one(members);
+    const auto run = one(members);
     check_training(run);
     const nlohmann::json file{{"nucleon", nlohmann::json::parse(to_json(run))}};
     const auto again = parse_runs(file.dump(), "again");

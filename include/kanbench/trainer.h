@@ -14,6 +14,13 @@
 
 namespace kanbench {
 
+/// Samples where the error is: bricks an axis in which it is looked at, of none where samples are
+/// spread evenly, and the share that is spread evenly all the same.
+struct ErrorSampling {
+  int bricks = 0;
+  double mix = 0.5;
+};
+
 /// What training does beside the architecture. One epoch draws as many samples as there are voxels.
 struct Training {
   int epochs = 1;
@@ -34,6 +41,10 @@ struct Training {
   Loss loss = loss::L1{};
   EdgePenalty edges;
   Optimizer optimizer;
+  /// By L-BFGS on one batch after the other rather than by `optimizer`, of which it takes the rate:
+  /// the length of the first step that is tried on a batch. One rank, the volume in one piece.
+  bool lbfgs = false;
+  ErrorSampling error_sampling;
   std::uint64_t seed = 0;
   /// What gradients are sent as between ranks, and whether each rank keeps the moments of its share
   /// of the parameters only, and updates those.
@@ -68,6 +79,8 @@ struct History {
   double seconds = 0;
   /// Of these, seconds spent on sums over ranks beside which nothing was computed.
   double communication_seconds = 0;
+  /// And on looking where the error is.
+  double sampling_seconds = 0;
   double samples_per_second() const;
 };
 
@@ -98,6 +111,8 @@ struct TrainingState {
   std::int64_t rows = 0;
   double seconds = 0;
   PlateauState plateau;
+  /// What Stepper::memory() says.
+  std::vector<double> memory;
   History history;
   /// Nothing is left to be trained.
   bool finished = false;
