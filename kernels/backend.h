@@ -48,7 +48,7 @@ struct DeviceModel {
   /// Working memory of a batch.
   DeviceArray<unsigned char> features, dfeatures;
   DeviceArray<float> partials;
-  DeviceArray<double> sums;
+  DeviceArray<double> sums, norms, edges;
   DeviceArray<std::uint64_t> fixed;
   DeviceArray<StepState> state;
   /// What the loss scale was started for; 0 before.
@@ -117,9 +117,10 @@ class CudaBackend : public Backend {
                      const Ready& ready) override;
   void gradient_changed(Model&) override {}
   void parameters_changed(Model& model) override;
-  bool update(Model& model, const Adam& adam, std::int64_t step) override;
+  double squared_norm(const Model& model) override;
+  bool update(Model& model, const Optimizer& optimizer, std::int64_t step) override;
   BatchSums step(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
-                 const Adam& adam, std::int64_t step) override;
+                 const Optimizer& optimizer, std::int64_t step) override;
   int steps_per_call() const override { return 32; }
   std::vector<BatchSums> train(Model& model, const VolumeView& volume, const Box& box,
                                const Objective& objective, std::span<const TrainingStep> steps,
@@ -127,7 +128,7 @@ class CudaBackend : public Backend {
   std::string choices(const Model& model) const override;
   std::vector<Ceiling> measure_ceilings() override;
   std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
-                             const Loss& loss, const Adam& adam) override;
+                             const Loss& loss, const Optimizer& optimizer) override;
 
  private:
   // passes.cu
@@ -147,12 +148,15 @@ class CudaBackend : public Backend {
   FeatureRows enqueue_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
   void enqueue_scatter(Model& model, DeviceModel& device, const DeviceBatch& batch,
                        const FeatureRows& features, const Ready& ready = {});
+  void enqueue_edges(Model& model, DeviceModel& device, const Objective& objective);
   void enqueue_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
   FeatureRows settle_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
   // train.cu
-  void enqueue_update(Model& model, DeviceModel& device, const Adam& adam);
-  void enqueue_step(Model& model, DeviceModel& device, const DeviceBatch& batch, const Adam& adam);
-  void launch_step(Model& model, DeviceModel& device, const DeviceBatch& batch, const Adam& adam);
+  void enqueue_update(Model& model, DeviceModel& device, const Optimizer& optimizer);
+  void enqueue_step(Model& model, DeviceModel& device, const DeviceBatch& batch,
+                    const Optimizer& optimizer);
+  void launch_step(Model& model, DeviceModel& device, const DeviceBatch& batch,
+                   const Optimizer& optimizer);
   void upload_steps(DeviceModel& device, std::span<const TrainingStep> steps);
   std::vector<BatchSums> collect(DeviceModel& device, std::size_t steps);
   void choose(Model& model, DeviceModel& device, const DeviceBatch& batch);

@@ -1,119 +1,80 @@
-// Layers whose edges each take the basis at a place of their own. A thread has one row and one
-// output, or one input on the way back; an edge's gradients are a block's sum over rows.
+// The gradient of what a decoder's edges cost: a kernel for a layer's sums, and one that adds to
+// the gradient, each block of which adds up the first one's sums in the same order.
 
-#include <variant>
+#include <algorithm>
 
-#include "kanbench/error.h"
-#include "kanbench/math/dual.h"
-#include "kernels/layer_input.h"
+#include "kernels/device.h"
+#include "kernels/edges.h"
 
 namespace kanbench::cuda {
 namespace {
 
-struct EdgesAt {
-  const float *weight, *scale, *shift;
-  int in, out;
-};
-
-template <class Basis>
-KB_KERNEL(kLayerThreads)
-forward_edges_kernel(Basis basis, LayerInput z, EdgesAt edges, Rows out) {
-  const std::int64_t row = row_of_thread();
-  if (row >= z.input.rows) return;
-  for (std::int64_t o = blockIdx.y; o < edges.out; o += gridDim.y) {
-    float sum = out.data[o * out.stride + row];
-    for (int i = 0; i < edges.in; ++i) {
-      const std::int64_t edge = o * edges.in + i;
-      basis.eval(edges.scale[edge] * (z.v(i, row) - edges.shift[edge]),
-                 [&](int, float phi) { sum += edges.weight[edge] * phi; });
-    }
-    out.data[o * out.stride + row] = sum;
-  }
-}
-
-template <class Basis>
-KB_KERNEL(kLayerThreads)
-pull_edges_kernel(Basis basis, LayerInput z, EdgesAt edges, ConstRows dout, Rows dv) {
-  const std::int64_t row = row_of_thread();
-  if (row >= z.input.rows) return;
-  for (std::int64_t i = blockIdx.y; i < edges.in; i += gridDim.y) {
-    const float v = z.v(i, row);
-    float sum = 0;
-    for (int o = 0; o < edges.out; ++o) {
-      const std::int64_t edge = std::int64_t{o} * edges.in + i;
-      const float scale = edges.scale[edge];
-      const float d = dout.data[o * dout.stride + row] * edges.weight[edge] * scale;
-      basis.eval(Dual<float>(scale * (v - edges.shift[edge]), 1.0f),
-                 [&](int, Dual<float> phi) { sum += d * phi.d; });
-    }
-    dv.data[i * dv.stride + row] = sum;
-  }
-}
-
-/// Adds to the gradients of edge (blockIdx.y, blockIdx.x).
-template <class Basis>
-KB_KERNEL(kLayerThreads)
-sum_edges_kernel(Basis basis, LayerInput z, EdgesAt edges, ConstRows dout, float* dweight,
-                 float* dscale, float* dshift) {
-  KB_SHARED(float, room);
-  const std::int64_t i = blockIdx.x;
-  for (std::int64_t o = blockIdx.y; o < edges.out; o += gridDim.y) {
-    const std::int64_t edge = o * edges.in + i;
-    const float scale = edges.scale[edge], shift = edges.shift[edge];
-    float sums[3] = {0, 0, 0};
-    for (std::int64_t row = threadIdx.x; row < z.input.rows; row += blockDim.x) {
-      const float off = z.v(i, row) - shift, d = dout.data[o * dout.stride + row];
-      basis.eval(Dual<float>(scale * off, 1.0f), [&](int, Dual<float> phi) {
-        const float slope = d * edges.weight[edge] * phi.d;
-        sums[0] += d * phi.v;
-        sums[1] += slope * off;
-        sums[2] -= slope * scale;
-      });
-    }
-    float* const to[3] = {dweight + edge, dscale + edge, dshift + edge};
-    for (int n = 0; n < 3; ++n) {
-      const float sum = block_sum(sums[n], room);
-      if (threadIdx.x == 0) *to[n] += sum;
-      __syncthreads();
-    }
-  }
-}
-
-EdgesAt edges_of(const LayerAt& at) {
-  const LayerParameters<const float>& p = at.parameters;
-  return {p.weight, p.edge_scale, p.edge_shift, at.layer.in, at.layer.out};
-}
-
-template <class Work>
-void visit_basis(const LayerAt& at, Work&& work) {
-  std::visit(
-      [&]<class Basis>(const Basis& basis) {
-        if constexpr (kOnEdges<Basis>)
-          work(basis);
-        else
-          check(false, "edges of a basis that is not for them");
-      },
-      at.layer.basis);
-}
+constexpr int kThreads = 256;
+// Blocks of a layer at most.
+constexpr std::int64_t kBlocks = 128;
 
 }  // namespace
 
-void forward_edges(const LayerAt& at, const LayerRows& rows, Rows out, cudaStream_t stream) {
-  visit_basis(at, [&]<class Basis>(const Basis& basis) {
-    launch(forward_edges_kernel<Basis>, grid_of(rows.input.rows, at.layer.out, stream), basis,
-           input_of(at, rows), edges_of(at), out);
-  });
+/// A layer's weights: `edges` of `count` coefficients each.
+struct EdgeArguments {
+  EdgePenalty penalty;
+  const float* weight = nullptr;
+  float* gradient = nullptr;
+  std::int64_t edges = 0;
+  int count = 1;
+  /// Of each block of the first kernel.
+  EdgeSums* sums = nullptr;
+  int blocks = 0;
+};
+
+KB_KERNEL(kThreads) edge_sums_kernel(EdgeArguments a) {
+  KB_SHARED(double, room);
+  double sizes = 0, logs = 0;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < a.edges;
+       i += std::int64_t{gridDim.x} * kThreads) {
+    const double size = edge_size(a.weight + i * a.count, a.count);
+    sizes += size;
+    if (a.penalty.entropy != 0) logs += size * log(size);
+  }
+  sizes = block_sum(sizes, room);
+  logs = block_sum(logs, room);
+  if (threadIdx.x == 0) a.sums[blockIdx.x] = {sizes, logs};
 }
 
-void backward_edges(const LayerAt& at, const LayerParameters<float>& gradient,
-                    const LayerRows& rows, ConstRows dout, Rows dv, cudaStream_t stream) {
-  const LayerInput z = input_of(at, rows);
-  visit_basis(at, [&]<class Basis>(const Basis& basis) {
-    launch(sum_edges_kernel<Basis>, grid_of_blocks(at.layer.in, at.layer.out, stream), basis, z,
-           edges_of(at), dout, gradient.weight, gradient.edge_scale, gradient.edge_shift);
-    launch(pull_edges_kernel<Basis>, grid_of(rows.input.rows, at.layer.in, stream), basis, z,
-           edges_of(at), dout, dv);
-  });
+KB_KERNEL(kThreads) edge_gradient_kernel(EdgeArguments a) {
+  EdgeSums all;
+  for (int b = 0; b < a.blocks; ++b) {
+    all.sizes += a.sums[b].sizes;
+    all.logs += a.sums[b].logs;
+  }
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < a.edges;
+       i += std::int64_t{gridDim.x} * kThreads)
+    add_edge_slope(a.penalty, all, a.weight + i * a.count, a.count, a.gradient + i * a.count);
+}
+
+std::int64_t edge_room(std::size_t layers) {
+  return static_cast<std::int64_t>(layers) * 2 * kBlocks;
+}
+
+void add_edge_gradient(const ModelSpec& spec, const Layout& layout, const EdgePenalty& penalty,
+                       const float* parameters, float* gradient, double* room,
+                       cudaStream_t stream) {
+  static_assert(sizeof(EdgeSums) == 2 * sizeof(double));
+  for (std::size_t l = 0; l < spec.layers.size(); ++l) {
+    const Layer& layer = spec.layers[l];
+    EdgeArguments a;
+    a.penalty = penalty;
+    a.weight = parameters + layout.layers[l].weight;
+    a.gradient = gradient + layout.layers[l].weight;
+    a.edges = std::int64_t{layer.out} * layer.in;
+    a.count = size(layer.basis);
+    a.sums = reinterpret_cast<EdgeSums*>(room + static_cast<std::int64_t>(l) * 2 * kBlocks);
+    a.blocks = static_cast<int>(std::min(ceil_divide(a.edges, kThreads), kBlocks));
+    const Grid grid{dim3(static_cast<unsigned>(a.blocks)), dim3(kThreads), 32 * sizeof(double),
+                    stream};
+    launch(edge_sums_kernel, grid, a);
+    launch(edge_gradient_kernel, grid, a);
+  }
 }
 
 }  // namespace kanbench::cuda

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "kanbench/backend.h"
+#include "kanbench/math/loss.h"
 #include "kernels/grid.h"
 #include "kernels/quantise.h"
 #include "kernels/sample.h"
@@ -114,7 +115,7 @@ struct FusedArguments {
   float* partials = nullptr;
   double* sums = nullptr;
   StepState* state = nullptr;
-  int loss = 0;
+  PlainLoss loss;
   float scale = 1;
 };
 

@@ -121,10 +121,11 @@ KB_DEVICE void measure(const FusedPlan& plan, const FusedArguments& a, float sca
       if ((lane & 3) != 0 || row0 + row >= a.rows) continue;
       const float value = activated(plan.output, out[m][0][2 * h]);
       const float error = value - wanted;
-      const bool l1 = a.loss == 0;
-      sums.loss += l1 ? loss::L1{}.value(value, wanted) : loss::Mse{}.value(value, wanted);
+      const float slope = visit(a.loss, [&](const auto& loss) {
+        sums.loss += loss.value(value, wanted);
+        return loss.slope(value, wanted);
+      });
       sums.squared_error += static_cast<double>(error) * error;
-      const float slope = l1 ? loss::L1{}.slope(value, wanted) : loss::Mse{}.slope(value, wanted);
       dy[m][0][2 * h] = scale * slope * activation_slope(plan.output, value);
     }
 }

@@ -6,6 +6,7 @@
 
 #include "kanbench/error.h"
 #include "kernels/backend.h"
+#include "kernels/edges.h"
 
 namespace kanbench::cuda {
 namespace {
@@ -48,7 +49,7 @@ void CudaBackend::enqueue_decoder(Model& model, DeviceModel& d, const DeviceBatc
   FusedArguments a = fused_arguments(model, d);
   a.rows = rows;
   a.scale = static_cast<float>(batch.objective.scale);
-  a.loss = static_cast<int>(batch.objective.loss.index());
+  a.loss = plain(batch.objective.loss);
   a.state = d.state.data();
   const bool whole = features.data == nullptr;
   const FusedMode mode = whole ? FusedMode::train_whole : FusedMode::train;
@@ -119,6 +120,14 @@ FeatureRows CudaBackend::enqueue_slopes(Model& model, DeviceModel& d, const Devi
   return features;
 }
 
+void CudaBackend::enqueue_edges(Model& model, DeviceModel& d, const Objective& objective) {
+  if (!objective.edges.wanted()) return;
+  const ModelSpec& spec = model.spec();
+  add_edge_gradient(spec, model.layout(), objective.edges, model.parameters().data(),
+                    model.gradient().data(), d.edges.reserve(edge_room(spec.layers.size())),
+                    stream_);
+}
+
 // Leaves the gradient in the model, sums and flags in the state.
 void CudaBackend::enqueue_gradient(Model& model, DeviceModel& d, const DeviceBatch& batch) {
   if (batch.draw && d.fuses.value_or(false)) return enqueue_decoder(model, d, batch, {});
@@ -159,6 +168,7 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
   const Layout& layout = model.layout();
   const Range decoder{layout.decoder_begin, layout.size}, table{0, layout.decoder_begin};
   if (points.rows == 0) {
+    if (objective.edges.wanted()) enqueue_edges(model, prepare(model), objective);
     // Others send theirs level by level.
     if (ready) ready(decoder);
     for (std::size_t l = layout.levels.size(); ready && l-- > 0;)
@@ -171,6 +181,7 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
   start_scaling(d, objective.scale);
   const DeviceBatch batch = given_batch(points, targets, objective);
   const FeatureRows features = settle_slopes(model, d, batch);
+  enqueue_edges(model, d, objective);
   if (ready) ready(decoder);
   enqueue_scatter(model, d, batch, features, ready);
   end_step(largest_scale(d), d.state.data(), stream_);

@@ -95,7 +95,7 @@ Stage make_scatter(double seconds, const Sizes& s, int features, const std::vect
 }  // namespace
 
 std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, std::int64_t rows,
-                                        const Loss& loss, const Adam& adam) {
+                                        const Loss& loss, const Optimizer& optimizer) {
   if (!model.training()) model.train();
   if (ceilings_.empty()) ceilings_ = measure_ceilings();
   const std::vector<Ceiling>& top = ceilings_;
@@ -107,7 +107,7 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
   const DeviceBatch batch{
       {point_block.data(), rows, 3, rows}, {targets.data(), rows, 1, rows}, {loss, 1 / s.rows}, {}};
   const ConstRows points{point_block.data(), rows, 3, rows};
-  const TrainingStep numbers{make_stream(1, 0, Purpose::samples), adam, 1};
+  const TrainingStep numbers{make_stream(1, 0, Purpose::samples), optimizer, 1};
   upload_steps(d, {&numbers, 1});
   std::vector<Stage> all;
   const auto time = [&](const std::function<void()>& work) { return best_seconds(stream_, work); };
@@ -144,7 +144,7 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
                                d.grid.features, top));
   by_products("gradient", time([&] { enqueue_gradient(model, d, batch); }), 3 * s.products, 0);
   const double updated = static_cast<double>(model.layout().size) * (7 * 4 + s.entry_bytes);
-  by_bandwidth("update", time([&] { enqueue_update(model, d, adam); }), updated / 2, updated);
+  by_bandwidth("update", time([&] { enqueue_update(model, d, optimizer); }), updated / 2, updated);
   checked(cudaStreamSynchronize(stream_));
   return all;
 }

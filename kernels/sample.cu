@@ -58,6 +58,7 @@ DrawArguments make_draw(const VolumeView& volume, const Box& box, const Stream& 
   }
   a.low = volume.low;
   a.inverse_range = 1 / (volume.high - volume.low);
+  a.guide = volume.guide;
   a.stream = stream;
   a.first_row = first_row;
   a.state = state;

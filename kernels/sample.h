@@ -28,6 +28,7 @@ struct DrawArguments {
   double low = 0, inverse_range = 1;
   /// A point is offset + uniform number * scale.
   float scale[3] = {1, 1, 1}, offset[3] = {};
+  SamplingGuide guide;
   Stream stream;
   std::int64_t first_row = 0;
   const StepState* state = nullptr;
@@ -88,9 +89,10 @@ KB_DEVICE float draw_row(const DrawArguments& a, std::int64_t row, float (&point
   Stream stream = a.stream;
   if (a.state) stream.step = a.state->steps[a.state->index].stream_step;
   const Words4 words = stream.words(static_cast<std::uint64_t>(a.first_row + row));
+  float unit[3] = {unit_float(words.v[0]), unit_float(words.v[1]), unit_float(words.v[2])};
+  if (a.guide.ends) a.guide.place(words, unit);
   // Product and sum are rounded one by one, as on the CPU.
-  for (int d = 0; d < 3; ++d)
-    point[d] = __fadd_rn(a.offset[d], __fmul_rn(unit_float(words.v[d]), a.scale[d]));
+  for (int d = 0; d < 3; ++d) point[d] = __fadd_rn(a.offset[d], __fmul_rn(unit[d], a.scale[d]));
   if (a.texture) {
     float at[3];
     for (int d = 0; d < 3; ++d) at[d] = fmaf(point[d], a.texel_scale[d], a.texel_offset[d]);

@@ -16,7 +16,7 @@ inline constexpr int kMostSteps = 64;
 /// One step's own numbers.
 struct StepNumbers {
   std::uint64_t stream_step = 0;
-  AdamStep encoder{}, decoder{};
+  UpdateStep encoder{}, decoder{};
 };
 
 /// What came of one step.
@@ -39,6 +39,9 @@ struct StepState {
   /// Set in this step: a gradient that is not finite.
   unsigned overflow = 0;
   unsigned broken = 0;
+  /// Of the step under way: the gradient's squared norm, and the factor that clips it.
+  double squared_norm = 0;
+  float clip = 1;
 };
 
 /// Makes the first of the numbers that were uploaded the step under way.

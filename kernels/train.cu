@@ -19,8 +19,9 @@ void RecordedStep::clear() {
   key.clear();
 }
 
-// `adam` is that of the step under way but for what does not change from step to step.
-void CudaBackend::enqueue_update(Model& model, DeviceModel& d, const Adam& adam) {
+// `optimizer` is that of the step under way but for what changes from step to step.
+void CudaBackend::enqueue_update(Model& model, DeviceModel& d, const Optimizer& optimizer) {
+  const UpdateRule& rule = rule_of(optimizer);
   UpdateArguments a;
   a.parameters = model.parameters().data();
   a.gradient = model.gradient().data();
@@ -28,13 +29,18 @@ void CudaBackend::enqueue_update(Model& model, DeviceModel& d, const Adam& adam)
   a.second_moment = model.second_moment().data();
   a.share = model.share();
   a.decoder_begin = model.layout().decoder_begin;
-  a.skip_untouched = adam.skip_untouched;
+  a.kind = static_cast<int>(optimizer.index());
+  a.clips = rule.largest_norm > 0;
+  a.skip_untouched = rule.skip_untouched;
   a.state = d.state.data();
   a.not_finite = &d.state.data()->broken;
   if (d.plan && d.plan->precision != Precision::tf32) {
     a.copy = d.table.data();
     a.copy_type = d.plan->precision;
   }
+  if (a.clips)
+    measure_norm(a.gradient + a.share.begin, a.share.size(), rule.gradient_scale, rule.largest_norm,
+                 d.norms.reserve(kNormRoom), d.state.data(), stream_);
   cuda::update(a, stream_);
   const auto zero = [&](std::int64_t begin, std::int64_t end) {
     if (begin < end)
@@ -47,19 +53,22 @@ void CudaBackend::enqueue_update(Model& model, DeviceModel& d, const Adam& adam)
 }
 
 void CudaBackend::enqueue_step(Model& model, DeviceModel& d, const DeviceBatch& batch,
-                               const Adam& adam) {
+                               const Optimizer& optimizer) {
   enqueue_gradient(model, d, batch);
-  enqueue_update(model, d, adam);
+  enqueue_edges(model, d, batch.objective);
+  enqueue_update(model, d, optimizer);
   end_step(largest_scale(d), d.state.data(), stream_);
 }
 
 void CudaBackend::upload_steps(DeviceModel& d, std::span<const TrainingStep> steps) {
   StepNumbers numbers[kMostSteps];
   check(steps.size() <= kMostSteps, "more steps than one call takes");
-  for (std::size_t i = 0; i < steps.size(); ++i)
-    numbers[i] = {steps[i].stream.step,
-                  adam_step(steps[i].adam, steps[i].adam.encoder_rate, steps[i].number),
-                  adam_step(steps[i].adam, steps[i].adam.decoder_rate, steps[i].number)};
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    const TrainingStep& step = steps[i];
+    const UpdateRule& rule = rule_of(step.optimizer);
+    numbers[i] = {step.stream.step, step_of(step.optimizer, rule.encoder_rate, step.number),
+                  step_of(step.optimizer, rule.decoder_rate, step.number)};
+  }
   StepState* state = d.state.data();
   upload(state->steps, numbers, steps.size() * sizeof *numbers);
   begin_steps(state, stream_);
@@ -77,28 +86,39 @@ std::vector<BatchSums> CudaBackend::collect(DeviceModel& d, std::size_t steps) {
   return all;
 }
 
-bool CudaBackend::update(Model& model, const Adam& adam, std::int64_t step) {
+double CudaBackend::squared_norm(const Model& model) {
   DeviceModel& d = prepare(model);
-  const TrainingStep numbers{{}, adam, step};
+  const Range share = model.share();
+  measure_norm(model.gradient().data() + share.begin, share.size(), 1, 0,
+               d.norms.reserve(kNormRoom), d.state.data(), stream_);
+  double square = 0;
+  download(&square, &d.state.data()->squared_norm, sizeof square);
+  return square;
+}
+
+bool CudaBackend::update(Model& model, const Optimizer& optimizer, std::int64_t step) {
+  DeviceModel& d = prepare(model);
+  const TrainingStep numbers{{}, optimizer, step};
   upload_steps(d, {&numbers, 1});
   refresh(model, d);
-  enqueue_update(model, d, adam);
+  enqueue_update(model, d, optimizer);
   unsigned broken = 0;
   download(&broken, &d.state.data()->broken, sizeof broken);
   return broken == 0;
 }
 
 BatchSums CudaBackend::step(Model& model, ConstRows points, ConstRows targets,
-                            const Objective& objective, const Adam& adam, std::int64_t step) {
+                            const Objective& objective, const Optimizer& optimizer,
+                            std::int64_t step) {
   check(model.training(), "step() of a model without room for it");
-  if (points.rows == 0) return Backend::step(model, points, targets, objective, adam, step);
+  if (points.rows == 0) return Backend::step(model, points, targets, objective, optimizer, step);
   DeviceModel& d = prepare(model);
   refresh(model, d);
   start_scaling(d, objective.scale);
-  const TrainingStep numbers{{}, adam, step};
+  const TrainingStep numbers{{}, optimizer, step};
   upload_steps(d, {&numbers, 1});
   const DeviceBatch batch = given_batch(points, targets, objective);
-  enqueue_step(model, d, batch, adam);
+  enqueue_step(model, d, batch, optimizer);
   return collect(d, 1).front();
 }
 
@@ -113,20 +133,28 @@ std::int64_t address(const void* pointer) { return reinterpret_cast<std::intptr_
 
 // All that a recorded step holds and that a caller may change.
 std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const DeviceBatch& b,
-                                 const Adam& adam) {
+                                 const Optimizer& optimizer) {
+  const UpdateRule& rule = rule_of(optimizer);
   const DrawArguments& draw = *b.draw;
   std::vector<std::int64_t> key = {address(draw.voxels),
                                    static_cast<std::int64_t>(draw.dtype),
                                    static_cast<std::int64_t>(draw.texture),
                                    static_cast<std::int64_t>(draw.stream.key),
+                                   address(draw.guide.ends),
                                    bits(draw.low),
                                    bits(draw.inverse_range),
                                    address(b.points.data),
                                    address(b.targets.data),
                                    b.points.rows,
-                                   static_cast<std::int64_t>(b.objective.loss.index()),
+                                   plain(b.objective.loss).kind,
+                                   bits(plain(b.objective.loss).number),
                                    bits(b.objective.scale),
-                                   adam.skip_untouched,
+                                   bits(b.objective.edges.l1),
+                                   bits(b.objective.edges.entropy),
+                                   static_cast<std::int64_t>(optimizer.index()),
+                                   rule.skip_untouched,
+                                   bits(rule.largest_norm),
+                                   bits(rule.gradient_scale),
                                    address(model.gradient().data()),
                                    d.fuses.value_or(false)};
   // Room that grew since is elsewhere.
@@ -135,11 +163,12 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
         static_cast<const void*>(d.weights.data()), static_cast<const void*>(d.vectors.data()),
         static_cast<const void*>(d.table.data()), static_cast<const void*>(d.features.data()),
         static_cast<const void*>(d.dfeatures.data()), static_cast<const void*>(d.partials.data()),
-        static_cast<const void*>(d.sums.data()), static_cast<const void*>(d.fixed.data())})
+        static_cast<const void*>(d.sums.data()), static_cast<const void*>(d.norms.data()),
+        static_cast<const void*>(d.edges.data()), static_cast<const void*>(d.fixed.data())})
     key.push_back(address(room));
   for (int i = 0; i < 3; ++i)
-    for (std::int64_t number :
-         {draw.size[i], draw.origin[i], draw.held[i], bits(draw.scale[i]), bits(draw.offset[i])})
+    for (std::int64_t number : {std::int64_t{draw.guide.bricks[i]}, draw.size[i], draw.origin[i],
+                                draw.held[i], bits(draw.scale[i]), bits(draw.offset[i])})
       key.push_back(number);
   return key;
 }
@@ -169,16 +198,16 @@ cudaGraphExec_t CudaBackend::record(const std::function<void()>& work) {
 // The first step for a key runs as it is enqueued, and makes what room it needs; the next is
 // recorded; all others replay it.
 void CudaBackend::launch_step(Model& model, DeviceModel& d, const DeviceBatch& batch,
-                              const Adam& adam) {
-  std::vector<std::int64_t> key = key_of(model, d, batch, adam);
+                              const Optimizer& optimizer) {
+  std::vector<std::int64_t> key = key_of(model, d, batch, optimizer);
   RecordedStep& recorded = d.recorded;
   if (recorded.key != key) {
     recorded.clear();
-    enqueue_step(model, d, batch, adam);
-    recorded.key = key_of(model, d, batch, adam);
+    enqueue_step(model, d, batch, optimizer);
+    recorded.key = key_of(model, d, batch, optimizer);
     return;
   }
-  if (!recorded.graph) recorded.graph = record([&] { enqueue_step(model, d, batch, adam); });
+  if (!recorded.graph) recorded.graph = record([&] { enqueue_step(model, d, batch, optimizer); });
   checked(cudaGraphLaunch(recorded.graph, stream_));
 }
 
@@ -200,7 +229,7 @@ std::vector<BatchSums> CudaBackend::train(Model& model, const VolumeView& volume
     choose(model, d, batch);
     upload_steps(d, steps);
   }
-  for (const TrainingStep& step : steps) launch_step(model, d, batch, step.adam);
+  for (const TrainingStep& step : steps) launch_step(model, d, batch, step.optimizer);
   return collect(d, steps.size());
 }
 

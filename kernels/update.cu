@@ -1,4 +1,6 @@
-// Adam over the block of parameters, four at a time, and passes beside it.
+// The optimizer over the block of parameters, four at a time, and passes beside it.
+
+#include <algorithm>
 
 #include "kernels/device.h"
 #include "kernels/update.h"
@@ -9,12 +11,18 @@ namespace {
 constexpr int kThreads = 256;
 }
 
-/// adam_update() with the device's own square root and reciprocal, each good to 2^-22: the change
-/// of `w` differs from it by less than one part in a million.
-KB_DEVICE void update_one(const AdamStep& s, float g, float& w, float& m, float& v) {
-  m = s.beta1 * m + (1 - s.beta1) * g;
-  v = s.beta2 * v + (1 - s.beta2) * g * g;
-  w -= s.rate * m * reciprocal_approx(sqrt_approx(v) * s.root + s.epsilon);
+/// The optimizer's formula; Adam's with the device's own square root and reciprocal, each good to
+/// 2^-22: the change of `w` differs from it by less than one part in a million.
+template <class O>
+KB_DEVICE void update_one(const UpdateStep& s, float g, float& w, float& m, float& v) {
+  if constexpr (O::moments < 2) {
+    O::apply(s, g, w, m, v);
+  } else {
+    if constexpr (std::is_same_v<O, AdamW>) w -= s.decay * w;
+    m = s.beta1 * m + (1 - s.beta1) * g;
+    v = s.beta2 * v + (1 - s.beta2) * g * g;
+    w -= s.rate * m * reciprocal_approx(sqrt_approx(v) * s.root + s.epsilon);
+  }
 }
 
 KB_DEVICE void store_copy(void* copy, Precision type, std::int64_t i, const float4& w) {
@@ -27,7 +35,9 @@ KB_DEVICE void store_copy(void* copy, Precision type, std::int64_t i, const floa
 KB_DEVICE bool finite(const float4& v) { return v.x * 0 + v.y * 0 + v.z * 0 + v.w * 0 == 0; }
 
 // The share is the whole of it here.
-KB_KERNEL(kThreads) update_kernel(UpdateArguments a) {
+template <class O>
+KB_KERNEL(kThreads)
+update_kernel(UpdateArguments a) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (4 * i >= a.share.end) return;
   auto* const gradient = reinterpret_cast<float4*>(a.gradient) + i;
@@ -40,18 +50,22 @@ KB_KERNEL(kThreads) update_kernel(UpdateArguments a) {
   if (left_out) return;
   if (a.not_finite && !finite(g)) or_u32(a.not_finite, 1);
   const StepNumbers* const step = a.state ? a.state->steps + a.state->index : nullptr;
-  const AdamStep s = encoder ? step ? step->encoder : a.encoder : step ? step->decoder : a.decoder;
+  const UpdateStep s = encoder ? step ? step->encoder : a.encoder
+                       : step  ? step->decoder
+                               : a.decoder;
   auto* const first = reinterpret_cast<float4*>(a.first_moment) + i;
   auto* const second = reinterpret_cast<float4*>(a.second_moment) + i;
   auto* const parameters = reinterpret_cast<float4*>(a.parameters) + i;
-  float4 w = *parameters, m = *first, v = *second;
-  if (!skip || g.x != 0) update_one(s, g.x, w.x, m.x, v.x);
-  if (!skip || g.y != 0) update_one(s, g.y, w.y, m.y, v.y);
-  if (!skip || g.z != 0) update_one(s, g.z, w.z, m.z, v.z);
-  if (!skip || g.w != 0) update_one(s, g.w, w.w, m.w, v.w);
+  const float scale = a.clips ? s.scale * a.state->clip : s.scale;
+  float4 w = *parameters, m = *first, v{};
+  if constexpr (O::moments > 1) v = *second;
+  if (!skip || g.x != 0) update_one<O>(s, g.x * scale, w.x, m.x, v.x);
+  if (!skip || g.y != 0) update_one<O>(s, g.y * scale, w.y, m.y, v.y);
+  if (!skip || g.z != 0) update_one<O>(s, g.z * scale, w.z, m.z, v.z);
+  if (!skip || g.w != 0) update_one<O>(s, g.w * scale, w.w, m.w, v.w);
   *parameters = w;
   *first = m;
-  *second = v;
+  if constexpr (O::moments > 1) *second = v;
   if (a.copy && encoder) store_copy(a.copy, a.copy_type, i, w);
 }
 
@@ -59,6 +73,31 @@ KB_KERNEL(kThreads)
 copy_table_kernel(const float* parameters, std::int64_t count, Precision type, void* copy) {
   const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (4 * i < count) store_copy(copy, type, i, reinterpret_cast<const float4*>(parameters)[i]);
+}
+
+KB_KERNEL(kThreads) sum_squares_kernel(const float* numbers, std::int64_t count, double* sums) {
+  KB_SHARED(double, room);
+  double sum = 0;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; 4 * i < count;
+       i += std::int64_t{gridDim.x} * kThreads) {
+    const float4 n = reinterpret_cast<const float4*>(numbers)[i];
+    sum += static_cast<double>(n.x) * n.x + static_cast<double>(n.y) * n.y +
+           static_cast<double>(n.z) * n.z + static_cast<double>(n.w) * n.w;
+  }
+  sum = block_sum(sum, room);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
+}
+
+KB_KERNEL(kThreads)
+clip_kernel(const double* sums, int count, float scale, float largest, StepState* state) {
+  KB_SHARED(double, room);
+  double sum = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kThreads) sum += sums[i];
+  sum = block_sum(sum, room);
+  if (threadIdx.x != 0) return;
+  state->squared_norm = sum;
+  const double factor = scale;
+  if (largest != 0) state->clip = clip_factor(factor * factor * sum, largest);
 }
 
 KB_KERNEL(kThreads)
@@ -85,7 +124,20 @@ void update(const UpdateArguments& arguments, cudaStream_t stream) {
   if (a.copy) a.copy = static_cast<std::uint16_t*>(a.copy) + begin;
   a.share = {0, count};
   a.decoder_begin -= begin;
-  launch(update_kernel, shape_fours(count, stream), a);
+  visit_optimizer(
+      a.kind, [&]<class O>(const O&) { launch(update_kernel<O>, shape_fours(count, stream), a); });
+}
+
+void measure_norm(const float* numbers, std::int64_t count, float scale, float largest,
+                  double* room, StepState* state, cudaStream_t stream) {
+  const std::int64_t blocks = std::min(ceil_divide(count, 4 * kThreads), kNormRoom);
+  const std::size_t shared = 32 * sizeof(double);
+  if (blocks > 0)
+    launch(sum_squares_kernel,
+           Grid{dim3(static_cast<unsigned>(blocks)), dim3(kThreads), shared, stream}, numbers,
+           count, room);
+  launch(clip_kernel, Grid{dim3(1), dim3(kThreads), shared, stream},
+         static_cast<const double*>(room), static_cast<int>(blocks), scale, largest, state);
 }
 
 void copy_table(const float* parameters, std::int64_t count, Precision type, void* copy,

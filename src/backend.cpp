@@ -23,9 +23,9 @@ void Backend::sample_bricks(std::span<const BrickRows> bricks, const Stream& str
 }
 
 BatchSums Backend::step(Model& model, ConstRows points, ConstRows targets,
-                        const Objective& objective, const Adam& adam, std::int64_t step) {
+                        const Objective& objective, const Optimizer& optimizer, std::int64_t step) {
   BatchSums sums = gradient(model, points, targets, objective);
-  sums.finite = update(model, adam, step) && std::isfinite(sums.loss);
+  sums.finite = update(model, optimizer, step) && std::isfinite(sums.loss);
   return sums;
 }
 
@@ -38,7 +38,7 @@ std::vector<BatchSums> Backend::train(Model& model, const VolumeView& volume, co
   std::vector<BatchSums> sums;
   for (const TrainingStep& step : steps) {
     sample(volume, box, step.stream, 0, points, targets);
-    sums.push_back(this->step(model, read, wanted, objective, step.adam, step.number));
+    sums.push_back(this->step(model, read, wanted, objective, step.optimizer, step.number));
     if (!sums.back().finite) break;
   }
   return sums;

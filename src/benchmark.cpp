@@ -75,6 +75,9 @@ class Benchmark {
     together(communicator_, [&] {
       const std::string what = "run " + std::to_string(run_.index) + ": precision";
       plan_.precision = resolve_precision(run_.precision, plan_.spec, backend_, what);
+      if (run_.training.optimizer == "lbfgs" && communicator_.size() > 1)
+        throw Error("run " + std::to_string(run_.index) +
+                    ": optimizer lbfgs trains on one process: start one, or use another optimizer");
       box_ = box_of_rank(run_, volume_, communicator_);
     });
     describe();

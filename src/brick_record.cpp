@@ -49,6 +49,7 @@ std::string to_json(const BrickRecord& record) {
               {"batch_size", record.batch_size},
               {"failed", record.history.failed},
               {"seconds", record.history.seconds},
+              {"sampling_seconds", record.history.sampling_seconds},
               {"epochs", epochs},
               {"recoveries", recoveries}}
       .dump();
@@ -61,6 +62,7 @@ BrickRecord parse_record(const std::string& text, const std::string& source) {
                        json.at("began"), json.at("ended"), json.at("batch_size"), {}};
     record.history.failed = json.at("failed");
     record.history.seconds = json.at("seconds");
+    record.history.sampling_seconds = json.at("sampling_seconds");
     for (const Json& epoch : json.at("epochs"))
       record.history.epochs.push_back(
           {epoch.at(0), psnr_of(epoch.at(1)), epoch.at(2), epoch.at(3)});
@@ -79,6 +81,7 @@ History combine(const std::vector<BrickRecord>& bricks, double range) {
   for (const BrickRecord& brick : bricks) {
     const History& one = brick.history;
     all.failed |= one.failed;
+    all.sampling_seconds += one.sampling_seconds;
     all.recoveries.insert(all.recoveries.end(), one.recoveries.begin(), one.recoveries.end());
     all.epochs.resize(std::max(all.epochs.size(), one.epochs.size()));
     errors.resize(all.epochs.size());

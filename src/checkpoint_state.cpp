@@ -37,7 +37,8 @@ Json encode(const History& history) {
           {"failed", history.failed},
           {"interrupted", history.interrupted},
           {"seconds", encode(history.seconds)},
-          {"communication_seconds", encode(history.communication_seconds)}};
+          {"communication_seconds", encode(history.communication_seconds)},
+          {"sampling_seconds", encode(history.sampling_seconds)}};
 }
 
 History decode_history(const Json& json) {
@@ -50,24 +51,29 @@ History decode_history(const Json& json) {
   history.interrupted = json.at("interrupted");
   history.seconds = decode(json.at("seconds"));
   history.communication_seconds = decode(json.at("communication_seconds"));
+  history.sampling_seconds = decode(json.at("sampling_seconds"));
   return history;
 }
 
 }  // namespace
 
 std::string encode_state(const TrainingState& state) {
-  const Json json = {{"step", state.step},
-                     {"adam_steps", state.adam_steps},
-                     {"epoch", state.epoch},
-                     {"halvings", state.halvings},
-                     {"failures", state.failures},
-                     {"good_steps", state.good_steps},
-                     {"loss", encode(state.loss)},
-                     {"squared_error", encode(state.squared_error)},
-                     {"rows", state.rows},
-                     {"seconds", encode(state.seconds)},
-                     {"history", encode(state.history)},
-                     {"finished", state.finished}};
+  const Json json = {
+      {"step", state.step},
+      {"adam_steps", state.adam_steps},
+      {"epoch", state.epoch},
+      {"halvings", state.halvings},
+      {"failures", state.failures},
+      {"good_steps", state.good_steps},
+      {"loss", encode(state.loss)},
+      {"squared_error", encode(state.squared_error)},
+      {"rows", state.rows},
+      {"seconds", encode(state.seconds)},
+      {"plateau",
+       {encode(state.plateau.best), state.plateau.stale_epochs, state.plateau.reductions}},
+      {"memory", state.memory},
+      {"history", encode(state.history)},
+      {"finished", state.finished}};
   return json.dump();
 }
 
@@ -85,6 +91,9 @@ TrainingState decode_state(const std::string& text) {
     state.squared_error = decode(json.at("squared_error"));
     state.rows = json.at("rows");
     state.seconds = decode(json.at("seconds"));
+    const Json& plateau = json.at("plateau");
+    state.plateau = {decode(plateau.at(0)), plateau.at(1), plateau.at(2)};
+    state.memory = json.at("memory").get<std::vector<double>>();
     state.history = decode_history(json.at("history"));
     state.finished = json.at("finished");
     return state;

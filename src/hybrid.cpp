@@ -1,5 +1,5 @@
 // A hybrid: a model a brick, of which the coarse levels and the decoder are brought together every
-// few steps: local steps of Adam, then the mean of what they changed (Stich 2019,
+// few steps: local steps of the optimizer, then the mean of what they changed (Stich 2019,
 // arXiv:1805.09767), over those bricks that changed it: a table's row is often one brick's alone.
 
 #include <algorithm>
@@ -88,9 +88,10 @@ class HybridStepper : public Stepper {
                                       Purpose::samples, static_cast<std::uint64_t>(index));
     backend().sample(volume_, brick.held, stream, 0, points, targets);
     const Objective objective{training_.loss,
-                              1.0 / static_cast<double>(std::max<std::int64_t>(1, rows_of(brick)))};
+                              1.0 / static_cast<double>(std::max<std::int64_t>(1, rows_of(brick))),
+                              training_.edges};
     return backend().step(*brick.model, {points.data, rows, 3, rows}, {targets.data, rows, 1, rows},
-                          objective, step.adam, step.number);
+                          objective, step.optimizer, step.number);
   }
 
   Backend& backend() const { return bricks_.front().model->backend(); }

@@ -40,9 +40,20 @@ Training make_training(const Run& run, std::int64_t batch_size, std::uint64_t se
   training.seed = seed;
   training.wire = run.decomposition.wire == "fp16" ? Wire::fp16 : Wire::fp32;
   training.sharded = run.decomposition.sharded;
-  if (run.loss == "mse") training.loss = loss::Mse{};
+  training.loss = make_loss(run);
+  training.optimizer = make_optimizer(run);
+  training.lbfgs = run.training.optimizer == "lbfgs";
+  training.schedule = make_schedule(run);
+  training.warmup = *training_option(run, "warmup");
+  training.error_sampling = {static_cast<int>(training_option(run, "sampling_bricks").value_or(0)),
+                             training_option(run, "sampling_mix").value_or(0)};
+  training.seconds = *training_option(run, "train_limit_seconds");
+  rule_of(training.optimizer).largest_norm =
+      static_cast<float>(*training_option(run, "clip_gradient"));
+  training.edges = {static_cast<float>(*training_option(run, "l1_edges")),
+                    static_cast<float>(*training_option(run, "entropy_edges"))};
   if (run.faithful) {
-    training.adam.skip_untouched = false;
+    rule_of(training.optimizer).skip_untouched = false;
     return training;
   }
   training.anneal = 0.25;

@@ -116,6 +116,12 @@ std::string epoch_time_hash(const Result& result) {
        {run.network_type, run.encoder, decimal(run.per_level_scale), run.loss,
         run.output_activation, result.precision, result.decomposition, result.device})
     add(part);
+  // Those that cost time, where they are not what they always were.
+  if (run.training.optimizer != "adam") add(run.training.optimizer);
+  if (run.training.sampling != "uniform") add(run.training.sampling);
+  if (training_option(run, "clip_gradient") > 0.0) add("clipped");
+  if (training_option(run, "l1_edges") > 0.0 || training_option(run, "entropy_edges") > 0.0)
+    add("edges");
   return short_hash(text);
 }
 
@@ -197,10 +203,29 @@ void add_own_columns(const Result& result, std::vector<Column>& row) {
                          {"decoder_params", decoder_text(run)}});
 }
 
+void add_training_columns(const Result& result, std::vector<Column>& row) {
+  const Run& run = result.run;
+  row.insert(row.end(), {{"optimizer", run.training.optimizer},
+                         {"schedule", run.training.schedule},
+                         {"sampling", run.training.sampling}});
+  const auto known = [&](const char* key) {
+    return std::any_of(row.begin(), row.end(), [&](const Column& c) { return c.first == key; });
+  };
+  for (const TrainingOption& option : training_options()) {
+    if (known(option.key)) continue;
+    const std::optional<double> value = training_option(run, option.key);
+    row.emplace_back(option.key, value ? whole_cell(*value) : Cell{});
+  }
+  std::vector<double> looking;
+  for (const Trial& trial : result.trials) looking.push_back(trial.history.sampling_seconds);
+  row.emplace_back("sampling_seconds", mean_cell(looking));
+}
+
 std::vector<Column> columns(const Result& result) {
   std::vector<Column> row;
   add_reference_columns(result, row);
   add_own_columns(result, row);
+  add_training_columns(result, row);
   return row;
 }
 
@@ -246,6 +271,7 @@ Json json_of(const Trial& trial) {
           {"interrupted", trial.history.interrupted},
           {"train_seconds", trial.history.seconds},
           {"communication_seconds", trial.history.communication_seconds},
+          {"sampling_seconds", trial.history.sampling_seconds},
           {"reconstruct_seconds", trial.reconstruct_seconds},
           {"inr_bytes", trial.inr_bytes},
           {"metrics",

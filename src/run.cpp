@@ -124,6 +124,8 @@ void apply(const RunOverrides& overrides, Run& run) {
   run.seed = overrides.seed.value_or(run.seed);
   run.precision = overrides.precision.value_or(run.precision);
   run.faithful = overrides.faithful.value_or(run.faithful);
+  if (overrides.train_limit_seconds)
+    run.training.train_limit_seconds = overrides.train_limit_seconds;
   if (overrides.decomposition) overrides.decomposition(run.decomposition);
 }
 
@@ -175,6 +177,7 @@ std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filt
     apply(overrides, run);
     check_decomposition(run);
     check_faithful(run);
+    check_training(run);
   }
   return selected;
 }
@@ -207,6 +210,26 @@ nlohmann::ordered_json decoder_json(const Run& run) {
   return json;
 }
 
+/// What is not as it is without being named.
+void add_training(const Run& run, nlohmann::ordered_json& json) {
+  for (const char* chooser : {"optimizer", "schedule", "sampling"})
+    if (const std::string& word = training_word(run, chooser);
+        word != training_word(Run{}, chooser))
+      json[chooser] = word;
+  for (const TrainingOption& option : training_options()) {
+    const std::optional<double> value = training_option(run, option.key);
+    Run unset = run;
+    unset.training.*option.member = {};
+    if (!value || value == training_option(unset, option.key)) continue;
+    if (option.kind == TrainingOption::Kind::flag)
+      json[option.key] = *value > 0;
+    else if (option.kind == TrainingOption::Kind::whole)
+      json[option.key] = static_cast<std::int64_t>(*value);
+    else
+      json[option.key] = *value;
+  }
+}
+
 }  // namespace
 
 std::string to_json(const Run& run) {
@@ -232,6 +255,7 @@ std::string to_json(const Run& run) {
   json["network_types"] = {run.network_type};
   json["encoder"] = run.encoder;
   json["precision"] = run.precision;
+  add_training(run, json);
   if (const auto how = json_of(run.decomposition); !how.empty()) json["decomposition"] = how;
   return json.dump();
 }

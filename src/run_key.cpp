@@ -62,13 +62,14 @@ std::vector<RunKey> make_run_keys() {
       real("zfp_enc", 0, finite, put<&Run::zfp_enc>, false),
       real("zfp_mlp", 0, finite, put<&Run::zfp_mlp>, false),
       word("output_activation", {"None", "Sigmoid", "ReLU"}, put<&Run::output_activation>),
-      word("loss", {"l1", "mse"}, put<&Run::loss>),
+      word("loss", {"l1", "mse", "huber", "relative_l1", "relative_l2"}, put<&Run::loss>),
       whole("batch_size", 1, largest_batch, put<&Run::batch_size>, false),
       whole("seed", 0, largest_seed, put<&Run::seed>, false),
       word("encoder", {"hash_grid", "identity"}, put<&Run::encoder>),
       word("precision", {"auto", "fp32", "tf32", "fp16", "bf16"}, put<&Run::precision>)};
   for (RunKey& key : keys)
     if (key.set == put_base_resolution) key.words = {cube_root_text};
+  for (RunKey& key : training_keys()) keys.push_back(std::move(key));
   return keys;
 }
 

@@ -41,6 +41,9 @@ std::span<const RunKey> run_keys();
 std::span<const RunKey> decoder_keys();
 std::span<const RunKey> decomposition_keys();
 
+/// Those of the training, which are among the run's.
+std::vector<RunKey> training_keys();
+
 /// The key with that name, else null.
 const RunKey* find_key(std::span<const RunKey> keys, const std::string& name);
 

@@ -49,7 +49,7 @@ class StoredModel : public Trained {
     prepare_training(model, make_training(plan_.run, plan_.batch_size, seed_), plan_.communicator);
     TrainingState state;
     state.history = history_;
-    state.epoch = plan_.run.epochs;
+    state.epoch = static_cast<int>(history_.epochs.size());
     state.finished = true;
     CheckpointStore(checkpoint_directory(plan_.settings), checkpoint_name(plan_, seed_))
         .save(state, 1, {{0, &model}}, plan_.communicator);
@@ -88,11 +88,12 @@ std::unique_ptr<Trained> train_shared_run(const TrainingPlan& plan, std::uint64_
 
 void say_where(const TrainingPlan& plan, const TrainingState& state) {
   if (!plan.progress.notice) return;
+  const bool timed = training_option(plan.run, "train_limit_seconds") > 0.0;
+  const std::string of = timed ? "" : " of " + std::to_string(plan.run.epochs);
   plan.progress.notice(state.finished
                            ? "goes on after the training, from its checkpoint"
-                           : "goes on in epoch " + std::to_string(state.epoch + 1) + " of " +
-                                 std::to_string(plan.run.epochs) + ", at step " +
-                                 std::to_string(state.step) + ", from a checkpoint");
+                           : "goes on in epoch " + std::to_string(state.epoch + 1) + of +
+                                 ", at step " + std::to_string(state.step) + ", from a checkpoint");
 }
 
 }  // namespace

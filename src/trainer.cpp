@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "error_sampler.h"
 #include "kanbench/brick_stream.h"
 #include "kanbench/decomposition.h"
 #include "kanbench/error.h"
+#include "lbfgs_stepper.h"
 #include "training_loop.h"
 
 namespace kanbench {
@@ -37,12 +39,20 @@ class SharedStepper : public Stepper {
         most_rows_(most_rows()),
         points_(model.backend(), 3 * most_rows_),
         targets_(model.backend(), most_rows_),
-        objective_{training.loss, 1.0 / static_cast<double>(training.batch_size)} {
+        objective_{training.loss, 1.0 / static_cast<double>(training.batch_size),
+                   communicator.rank() == 0 ? training.edges : EdgePenalty{}} {
+    if (training.error_sampling.bricks > 0)
+      errors_.emplace(model.backend(), volume, box, training.error_sampling, training.seed,
+                      communicator.rank());
     if (training.sharded) shares_ = shares_of(model.layout().size, communicator.size());
   }
 
   // From here on samples are drawn from bricks of `volume`.
   void stream(const Volume& volume) {
+    if (errors_)
+      throw Error("sampling error: " + volume.name + " does not fit " + model_.backend().name() +
+                  " beside model and batch: use sampling uniform, a smaller batch_size or more "
+                  "ranks");
     Backend& backend = model_.backend();
     // The copy to come back to is made after this.
     const std::size_t working = backend.working_bytes(model_.spec(), most_rows_) +
@@ -62,11 +72,29 @@ class SharedStepper : public Stepper {
   }
 
   std::vector<BatchSums> take(std::int64_t first, std::span<const TrainingStep> steps) override {
-    if (communicator_.size() == 1 && !bricks_)
-      return model_.backend().train(model_, volume_, box_, objective_, steps, points(most_rows_),
-                                    targets(most_rows_));
+    if (communicator_.size() == 1 && !bricks_) return take_alone(first, steps);
+    if (errors_ && ErrorSampler::steps_left(first) == 0) errors_->look(model_, first);
     return {take_one(first, steps.front())};
   }
+
+  // The errors of all ranks, one rank's after the other's.
+  std::vector<double> memory() override {
+    if (!errors_) return {};
+    std::vector<double> mine = errors_->errors();
+    mine.resize(memory_of_rank());
+    std::vector<double> all(mine.size() * voxels_.size());
+    communicator_.all_gather(mine.data(), mine.size() * sizeof(double), all.data());
+    return all;
+  }
+  void recall(const std::vector<double>& memory) override {
+    if (!errors_ || memory.size() != memory_of_rank() * voxels_.size()) return;
+    const auto mine =
+        memory.begin() + communicator_.rank() * static_cast<std::ptrdiff_t>(memory_of_rank());
+    const auto count = static_cast<std::ptrdiff_t>(errors_->errors().size());
+    errors_->set_errors({mine, mine + count});
+  }
+
+  double sampling_seconds() const override { return errors_ ? errors_->seconds() : 0; }
 
   void skip(std::int64_t steps) override {
     if (bricks_) bricks_->skip(steps);
@@ -85,6 +113,32 @@ class SharedStepper : public Stepper {
   Rows points(std::int64_t rows) const { return {points_.data(), rows, 3, rows}; }
   Rows targets(std::int64_t rows) const { return {targets_.data(), rows, 1, rows}; }
 
+  std::size_t memory_of_rank() const {
+    const auto bricks = static_cast<std::size_t>(training_.error_sampling.bricks);
+    return bricks * bricks * bricks;
+  }
+
+  VolumeView drawn_from() const { return errors_ ? errors_->guided() : volume_; }
+
+  // Steps between two looks at the errors at once.
+  std::vector<BatchSums> take_alone(std::int64_t first, std::span<const TrainingStep> steps) {
+    std::vector<BatchSums> all;
+    while (!steps.empty() && (all.empty() || all.back().finite)) {
+      std::size_t count = steps.size();
+      if (errors_) {
+        if (ErrorSampler::steps_left(first) == 0) errors_->look(model_, first);
+        count = std::min(count, static_cast<std::size_t>(1 + ErrorSampler::steps_left(first + 1)));
+      }
+      const std::vector<BatchSums> taken =
+          model_.backend().train(model_, drawn_from(), box_, objective_, steps.first(count),
+                                 points(most_rows_), targets(most_rows_));
+      all.insert(all.end(), taken.begin(), taken.end());
+      steps = steps.subspan(count);
+      first += static_cast<std::int64_t>(count);
+    }
+    return all;
+  }
+
   BatchSums take_one(std::int64_t index, const TrainingStep& step) {
     Backend& backend = model_.backend();
     const auto rank = static_cast<std::size_t>(communicator_.rank());
@@ -92,15 +146,26 @@ class SharedStepper : public Stepper {
     if (bricks_)
       bricks_->sample(step.stream, points(rows), targets(rows));
     else if (rows > 0)
-      backend.sample(volume_, box_, step.stream, 0, points(rows), targets(rows));
+      backend.sample(drawn_from(), box_, step.stream, 0, points(rows), targets(rows));
     const ConstRows read{points_.data(), rows, 3, rows}, wanted{targets_.data(), rows, 1, rows};
     if (communicator_.size() == 1)
-      return backend.step(model_, read, wanted, objective_, step.adam, step.number);
+      return backend.step(model_, read, wanted, objective_, step.optimizer, step.number);
     BatchSums sums = sum_gradients(read, wanted);
-    const bool updated = backend.update(model_, step.adam, step.number);
+    const bool updated = backend.update(model_, clipped(step.optimizer), step.number);
     sums.finite = updated && std::isfinite(sums.loss);
     if (!shares_.empty()) communicate([&] { gather_parameters(); });
     return sums;
+  }
+
+  // The norm is that of all shares together.
+  Optimizer clipped(Optimizer optimizer) {
+    UpdateRule& rule = rule_of(optimizer);
+    if (shares_.empty() || rule.largest_norm <= 0) return optimizer;
+    double square = model_.backend().squared_norm(model_);
+    communicate([&] { communicator_.sum(&square, 1); });
+    rule.gradient_scale = clip_factor(square, rule.largest_norm);
+    rule.largest_norm = 0;
+    return optimizer;
   }
 
   // Pieces are handed over while those after them are still being computed.
@@ -150,6 +215,7 @@ class SharedStepper : public Stepper {
   Objective objective_;
   std::vector<Range> shares_;
   std::optional<BrickStream> bricks_;
+  std::optional<ErrorSampler> errors_;
 };
 
 void prepare(Model& model, const Box& box, const Training& training, Communicator& communicator) {
@@ -202,6 +268,12 @@ History train(Model& model, const VolumeView& volume, const Box& box, const Trai
               Communicator& communicator, const Progress& progress,
               const Continuation& continuation) {
   prepare(model, box, training, communicator);
+  if (training.lbfgs) {
+    check(communicator.size() == 1, "L-BFGS on several ranks");
+    LbfgsStepper stepper(model, volume, box, training);
+    return run_training(stepper, volume.shape.count(), training, communicator, progress,
+                        continuation);
+  }
   SharedStepper stepper(model, volume, box, training, communicator);
   return run_training(stepper, volume.shape.count(), training, communicator, progress,
                       continuation);
@@ -210,6 +282,9 @@ History train(Model& model, const VolumeView& volume, const Box& box, const Trai
 History train_in_bricks(Model& model, const Volume& volume, const Box& box,
                         const Training& training, Communicator& communicator,
                         const Progress& progress, const Continuation& continuation) {
+  if (training.lbfgs)
+    throw Error("optimizer lbfgs: " + volume.name + " does not fit " + model.backend().name() +
+                " beside model and batch: use another optimizer, or a smaller batch_size");
   prepare(model, box, training, communicator);
   const VolumeView view = volume.view();
   SharedStepper stepper(model, view, box, training, communicator);

@@ -44,7 +44,8 @@ class Loop {
         communicator_(communicator),
         progress_(progress),
         continuation_(continuation),
-        steps_(steps_per_epoch(voxels, training.batch_size)) {
+        rows_per_step_(training.batch_size * stepper.batches_per_step()),
+        steps_(steps_per_epoch(voxels, rows_per_step_)) {
     for (Model* model : stepper.models()) {
       snapshots_.emplace_back(*model);
       largest_ = std::max(largest_, model->layout().size);
@@ -53,12 +54,14 @@ class Loop {
     state_ = *continuation.from;
     state_.history.interrupted = false;
     before_ = state_.history;
+    clock_ = before_.seconds;
     stepper.skip(state_.step);
+    stepper.recall(state_.memory);
   }
 
   History run() {
     take_snapshot();
-    while (state_.epoch < training_.epochs && !ended()) run_epoch();
+    while (!complete() && !ended()) run_epoch();
     state_.finished = !state_.history.interrupted && !state_.history.failed;
     if (!state_.history.failed) save();
     note_seconds();
@@ -74,18 +77,26 @@ class Loop {
     bool stop = false, save = false;
   };
 
+  bool timed() const { return training_.seconds > 0; }
+  // Whether its time is up, or it has had its epochs.
+  bool complete() const {
+    if (timed()) return clock_ >= training_.seconds && stepper_.settled(state_.step);
+    return state_.epoch == training_.epochs;
+  }
   bool ended() const { return state_.history.failed || state_.history.interrupted; }
   double elapsed() const { return before_.seconds + steady_seconds() - start_; }
   void note_seconds() {
     state_.history.seconds = elapsed();
     state_.history.communication_seconds =
         before_.communication_seconds + stepper_.communication_seconds();
+    state_.history.sampling_seconds = before_.sampling_seconds + stepper_.sampling_seconds();
   }
 
   void run_epoch() {
     const double began = steady_seconds() - state_.seconds;
     const std::int64_t end = (state_.epoch + std::int64_t{1}) * steps_;
-    for (bool begins = state_.step == end - steps_; state_.step < end && !ended(); begins = false) {
+    for (bool begins = state_.step == end - steps_;
+         state_.step < end && !ended() && !(timed() && complete()); begins = false) {
       keep_snapshot(begins);
       const std::vector<BatchSums> taken = take_steps(group_size(end));
       for (const BatchSums& batch : taken) count(batch);
@@ -93,7 +104,7 @@ class Loop {
       state_.seconds = steady_seconds() - began;
       heed();
     }
-    if (ended() && state_.step < end && !state_.history.failed) return;
+    if (state_.history.interrupted && state_.step < end) return;
     state_.seconds = steady_seconds() - began;
     end_epoch();
     heed();
@@ -102,7 +113,7 @@ class Loop {
   void count(const BatchSums& batch) {
     if (batch.finite) {
       if (++state_.good_steps == kSnapshotSteps) state_.failures = 0;
-      state_.rows += training_.batch_size;
+      state_.rows += rows_per_step_;
       state_.loss += batch.loss;
       state_.squared_error += batch.squared_error;
       tick(batch);
@@ -121,6 +132,8 @@ class Loop {
     result.seconds = state_.seconds;
     state_.history.epochs.push_back(result);
     if (progress_.epoch) progress_.epoch(state_.epoch, result);
+    if (const auto* plateau = std::get_if<schedule::Plateau>(&training_.schedule))
+      note_epoch(*plateau, result.loss, state_.plateau);
     ++state_.epoch;
     state_.loss = state_.squared_error = state_.seconds = 0;
     state_.rows = 0;
@@ -132,7 +145,7 @@ class Loop {
   void heed() {
     if (state_.history.failed || !stepper_.settled(state_.step)) return;
     if (communicator_.size() == 1) wishes_ = {wish_stop(), wishes_.save || is_time()};
-    const bool last = state_.epoch == training_.epochs;
+    const bool last = complete();
     if (wishes_.stop && !last) state_.history.interrupted = true;
     if (wishes_.save && !wishes_.stop && !last) {
       // What goes on from here goes back to here, as this training does from now on.
@@ -144,6 +157,7 @@ class Loop {
 
   void save() {
     note_seconds();
+    state_.memory = stepper_.memory();
     if (continuation_.save) continuation_.save(state_);
     saved_ = steady_seconds();
   }
@@ -186,18 +200,24 @@ class Loop {
     for (std::int64_t i = 0; i < count; ++i) steps.push_back(step_at(i));
     std::vector<BatchSums> sums = stepper_.take(state_.step, steps);
     state_.adam_steps += static_cast<std::int64_t>(sums.size());
+    clock_ = elapsed();
     if (communicator_.size() > 1) agree(sums.back());
     return sums;
   }
 
   void agree(BatchSums& sums) {
     const bool first = communicator_.rank() == 0;
-    std::array<double, 5> all{sums.loss, sums.squared_error, sums.finite ? 0.0 : 1.0,
-                              wish_stop() ? 1.0 : 0.0, first && is_time() ? 1.0 : 0.0};
+    std::array<double, 6> all{sums.loss,
+                              sums.squared_error,
+                              sums.finite ? 0.0 : 1.0,
+                              wish_stop() ? 1.0 : 0.0,
+                              first && is_time() ? 1.0 : 0.0,
+                              first ? elapsed() : 0.0};
     communicator_.sum(all.data(), static_cast<std::int64_t>(all.size()));
     sums = {all[0], all[1], all[2] == 0 && std::isfinite(all[0])};
     wishes_.stop |= all[3] > 0;
     wishes_.save |= all[4] > 0;
+    clock_ = all[5];
   }
 
   // The step `ahead` of the one under way.
@@ -205,21 +225,30 @@ class Loop {
     TrainingStep step;
     step.stream = make_stream(training_.seed, static_cast<std::uint32_t>(communicator_.rank()),
                               Purpose::samples, static_cast<std::uint64_t>(state_.step + ahead));
-    step.adam = training_.adam;
+    step.optimizer = training_.optimizer;
     const double rate = rate_at(state_.step + ahead);
-    step.adam.encoder_rate = static_cast<float>(rate);
-    step.adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
+    UpdateRule& rule = rule_of(step.optimizer);
+    rule.encoder_rate = static_cast<float>(rate);
+    rule.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
     step.number = state_.adam_steps + 1 + ahead;
     return step;
   }
 
   double rate_at(std::int64_t step) const {
-    double rate = training_.lrate * std::pow(0.5, state_.halvings);
-    if (training_.lrate_decay > 0) rate *= std::pow(0.5, state_.epoch / training_.lrate_decay);
-    if (training_.anneal <= 0) return rate;
-    const double all = static_cast<double>(steps_) * training_.epochs;
-    const double left = (all - static_cast<double>(step)) / (all * training_.anneal);
-    return rate * std::clamp(left, 0.01, 1.0);
+    const ScheduleSettings settings{training_.schedule, training_.lrate_decay, training_.anneal,
+                                    training_.warmup};
+    return training_.lrate * std::pow(0.5, state_.halvings) *
+           rate_factor(settings, moment_at(step), state_.plateau);
+  }
+
+  ScheduleMoment moment_at(std::int64_t step) const {
+    const double epochs = training_.epochs, steps = static_cast<double>(steps_);
+    if (!timed())
+      return {state_.epoch, static_cast<double>(step) / steps, 1 / steps, static_cast<double>(step),
+              steps * epochs};
+    const double done = std::min(clock_, training_.seconds);
+    const double position = done / training_.seconds * epochs;
+    return {static_cast<int>(position), position, 1 / steps, done, training_.seconds};
   }
 
   void recover() {
@@ -236,10 +265,11 @@ class Loop {
   void tick(const BatchSums& batch) {
     if (!progress_.tick || steady_seconds() - ticked_ < 0.1) return;
     ticked_ = steady_seconds();
-    const auto rows = static_cast<double>(training_.batch_size);
+    const auto rows = static_cast<double>(rows_per_step_);
     const auto done = static_cast<double>(state_.step + 1);
-    progress_.tick(done / (static_cast<double>(steps_) * training_.epochs), done * rows / elapsed(),
-                   batch.loss / rows, psnr_of(batch.squared_error / rows));
+    const double all = static_cast<double>(steps_) * training_.epochs;
+    progress_.tick(timed() ? std::min(1.0, clock_ / training_.seconds) : done / all,
+                   done * rows / elapsed(), batch.loss / rows, psnr_of(batch.squared_error / rows));
   }
 
   Stepper& stepper_;
@@ -250,7 +280,9 @@ class Loop {
   std::vector<Snapshot> snapshots_;
   TrainingState state_;
   Wishes wishes_;
-  std::int64_t steps_, largest_ = 0, snapshot_step_ = 0, snapshot_adam_steps_ = 0;
+  // Seconds that this training has lasted, as all ranks know it.
+  double clock_ = 0;
+  std::int64_t rows_per_step_, steps_, largest_ = 0, snapshot_step_ = 0, snapshot_adam_steps_ = 0;
   // What an earlier process had, if this one goes on from there.
   History before_;
   double start_ = steady_seconds(), ticked_ = start_, saved_ = start_;

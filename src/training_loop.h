@@ -18,8 +18,10 @@ class Stepper {
   virtual std::vector<Model*> models() const = 0;
   /// Most steps that take() may be given at once.
   virtual std::int64_t most_steps() const { return 1; }
+  /// How often a step looks at a batch: an epoch has as many fewer of them.
+  virtual int batches_per_step() const { return 1; }
   /// Takes steps number `first` (from 0) and on; ends after the first that is not finite. Returns
-  /// the sums of each over the rows that this rank drew.
+  /// the sums of each over the rows that this rank drew, as often as it looked at them.
   virtual std::vector<BatchSums> take(std::int64_t first, std::span<const TrainingStep> steps) = 0;
   /// Brings what it draws to where it is after so many steps.
   virtual void skip(std::int64_t) {}
@@ -28,6 +30,13 @@ class Stepper {
   virtual bool settled(std::int64_t) const { return true; }
   /// The models were brought back to such a place.
   virtual void restored() {}
+
+  /// What it knows beside the models and the number of steps, for one that goes on from there: the
+  /// same on all ranks, called by all of them.
+  virtual std::vector<double> memory() { return {}; }
+  virtual void recall(const std::vector<double>&) {}
+  /// Seconds spent on looking where samples are best drawn.
+  virtual double sampling_seconds() const { return 0; }
 
   double communication_seconds() const { return communication_seconds_; }
 

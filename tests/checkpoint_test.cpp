@@ -101,6 +101,8 @@ TEST_F(Checkpoints, KeepTheWholeState) {
   state.failures = 1;
   state.good_steps = 63;
   state.loss = 0.1 + 0.2;
+  state.plateau = {0.25, 2, 3};
+  state.memory = {0.5, 1e-9};
   state.squared_error = 5e-324;
   state.rows = std::int64_t{1} << 61;
   state.seconds = std::nextafter(1.0, 2.0);
@@ -118,6 +120,10 @@ TEST_F(Checkpoints, KeepTheWholeState) {
   EXPECT_EQ(back.failures, 1);
   EXPECT_EQ(back.good_steps, 63);
   EXPECT_EQ(back.loss, state.loss);
+  EXPECT_EQ(back.memory, state.memory);
+  EXPECT_EQ(back.plateau.best, 0.25);
+  EXPECT_EQ(back.plateau.stale_epochs, 2);
+  EXPECT_EQ(back.plateau.reductions, 3);
   EXPECT_EQ(back.squared_error, 5e-324);
   EXPECT_EQ(back.rows, state.rows);
   EXPECT_EQ(back.seconds, state.seconds);

@@ -90,9 +90,9 @@ TEST_P(CudaTraining, AGroupOfStepsIsItsStepsOneByOne) {
     for (const TrainingStep& step : one.steps(5)) {
       one.backend->sample(one.view, whole(one.volume.shape), step.stream, 0, one.point_rows(),
                           one.target_rows());
-      const BatchSums each = one.backend->step(one.model, {one.points.data(), kRows, 3, kRows},
-                                               {one.targets.data(), kRows, 1, kRows},
-                                               {loss::L1{}, 1.0 / kRows}, step.adam, step.number);
+      const BatchSums each = one.backend->step(
+          one.model, {one.points.data(), kRows, 3, kRows}, {one.targets.data(), kRows, 1, kRows},
+          {loss::L1{}, 1.0 / kRows}, step.optimizer, step.number);
       EXPECT_EQ(each.loss, sums[i++].loss) << name(precision);
     }
     EXPECT_EQ(one.model.download(), many.model.download()) << name(precision);

@@ -46,16 +46,17 @@ struct Placed {
   explicit Placed(const Blocks& b)
       : parameters(b.parameters), gradient(b.gradient), first(b.first), second(b.second) {}
 
-  UpdateArguments arguments() const {
+  UpdateArguments arguments(const Optimizer& optimizer = Adam{}) const {
     UpdateArguments a;
+    a.kind = static_cast<int>(optimizer.index());
     a.parameters = parameters.data();
     a.gradient = gradient.data();
     a.first_moment = first.data();
     a.second_moment = second.data();
     a.share = {0, kSize};
     a.decoder_begin = kDecoder;
-    a.encoder = adam_step({}, 1e-2, 3);
-    a.decoder = adam_step({}, 5e-3, 3);
+    a.encoder = step_of(optimizer, 1e-2, 3);
+    a.decoder = step_of(optimizer, 5e-3, 3);
     a.not_finite = not_finite.data();
     return a;
   }
@@ -82,8 +83,10 @@ void expect_updated(const Placed& placed, Blocks b, const UpdateArguments& a) {
       continue;
     }
     const float before = b.parameters[i];
-    adam_update(encoder ? a.encoder : a.decoder, b.gradient[i], b.parameters[i], b.first[i],
-                b.second[i]);
+    visit_optimizer(a.kind, [&]<class O>(const O&) {
+      O::apply(encoder ? a.encoder : a.decoder, b.gradient[i], b.parameters[i], b.first[i],
+               b.second[i]);
+    });
     ASSERT_TRUE(near(w[i], b.parameters[i], b.parameters[i] - before)) << i << " " << w[i];
     ASSERT_TRUE(near(m[i], b.first[i], b.first[i])) << i << " " << m[i];
     ASSERT_TRUE(near(v[i], b.second[i], b.second[i])) << i << " " << v[i];
@@ -93,15 +96,17 @@ void expect_updated(const Placed& placed, Blocks b, const UpdateArguments& a) {
   emulator::check_guards();
 }
 
-TEST(CudaUpdate, DoesWhatAdamDoes) {
+TEST(CudaUpdate, DoesWhatTheOptimizerDoes) {
   const Blocks blocks;
-  for (const bool skip : {true, false}) {
-    const Placed placed(blocks);
-    UpdateArguments a = placed.arguments();
-    a.skip_untouched = skip;
-    update(a, nullptr);
-    expect_updated(placed, blocks, a);
-  }
+  for (const Optimizer& optimizer :
+       {Optimizer{Adam{}}, Optimizer{AdamW{}}, Optimizer{Lion{}}, Optimizer{Sgd{{}, 0.9f, true}}})
+    for (const bool skip : {true, false}) {
+      const Placed placed(blocks);
+      UpdateArguments a = placed.arguments(optimizer);
+      a.skip_untouched = skip;
+      update(a, nullptr);
+      expect_updated(placed, blocks, a);
+    }
 }
 
 TEST(CudaUpdate, TakesTheStepUnderWay) {
@@ -110,8 +115,8 @@ TEST(CudaUpdate, TakesTheStepUnderWay) {
   UpdateArguments a = placed.arguments();
   StepState state;
   state.index = 1;
-  state.steps[1].encoder = adam_step({}, 3e-2, 9);
-  state.steps[1].decoder = adam_step({}, 2e-3, 9);
+  state.steps[1].encoder = Adam{}.at(3e-2, 9);
+  state.steps[1].decoder = Adam{}.at(2e-3, 9);
   const OnDevice<StepState> there(std::vector<StepState>{state});
   a.state = there.data();
   update(a, nullptr);

@@ -59,6 +59,48 @@ TEST(Loss, ShowsANumberThatIsNotFinite) {
   EXPECT_EQ(loss::L1{}.value(0.5, 0.5), 0);
 }
 
+const Loss kLosses[] = {loss::L1{}, loss::Mse{}, loss::Huber{0.1f}, loss::RelativeL1{0.05f},
+                        loss::RelativeL2{0.05f}};
+
+TEST(Loss, HasTheValuesOfItsFormula) {
+  // Within and beyond the Huber loss' 0.1 on either side.
+  for (double t : {-0.3, 0.0, 0.7})
+    for (double d : {-1.0, -0.1001, -0.05, 0.0, 0.02, 0.0999, 0.4}) {
+      const double p = t + d, size = std::abs(d);
+      const double delta = 0.1f, epsilon = 0.05f;
+      const double huber = size <= delta ? d * d / 2 : delta * (size - delta / 2);
+      const double want[] = {size, d * d, huber, size / (std::abs(t) + epsilon),
+                             d * d / (t * t + epsilon)};
+      for (std::size_t i = 0; i < std::size(kLosses); ++i)
+        std::visit([&](const auto& l) { EXPECT_NEAR(l.value(p, t), want[i], 1e-15) << l.name; },
+                   kLosses[i]);
+    }
+}
+
+TEST(Loss, HasTheSlopeOfItsValueAndShowsWhatIsNotANumber) {
+  const double h = 1e-6, nan = std::numeric_limits<double>::quiet_NaN();
+  for (const Loss& loss : kLosses)
+    std::visit(
+        [&](const auto& l) {
+          for (double t : {-0.3, 0.0, 0.7})
+            for (double p : {t - 0.5, t - 0.03, t + 0.04, t + 0.8})
+              EXPECT_NEAR(l.slope(p, t), (l.value(p + h, t) - l.value(p - h, t)) / (2 * h), 1e-7)
+                  << l.name << " at " << p << " of " << t;
+          EXPECT_EQ(l.slope(0.5, 0.5), 0) << l.name;
+          EXPECT_TRUE(std::isnan(l.value(nan, 0.5))) << l.name;
+          EXPECT_TRUE(std::isnan(l.value(0.5f, std::nanf("")))) << l.name;
+        },
+        loss);
+}
+
+TEST(Loss, IsTheSameWhereKernelsTakeIt) {
+  for (const Loss& loss : kLosses) {
+    const double want = std::visit([](const auto& l) { return l.value(0.31, 0.83); }, loss);
+    EXPECT_EQ(visit(plain(loss), [](const auto& l) { return l.value(0.31, 0.83); }), want)
+        << name(loss);
+  }
+}
+
 TEST(Layer, NormalisesAsPyTorch) {
   const json norm = golden("layers.json")["layer_norm"];
   const std::vector<double> weight = flat(norm["weight"]), bias = flat(norm["bias"]);
@@ -239,7 +281,7 @@ TEST(Adam, FollowsThePaper) {
   double w = 0.7, m = 0, v = 0, paper_w = 0.7, paper_m = 0, paper_v = 0;
   for (int t = 1; t <= 50; ++t) {
     const double g = std::sin(t * 1.7) * 0.3;
-    adam_update(adam_step(adam, 0.01, t), g, w, m, v);
+    Adam::apply(adam.at(0.01, t), g, w, m, v);
     paper_m = 0.9 * paper_m + 0.1 * g;
     paper_v = 0.999 * paper_v + 0.001 * g * g;
     const double m_hat = paper_m / (1 - std::pow(0.9, t));

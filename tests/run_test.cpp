@@ -138,7 +138,10 @@ const std::vector<void (*)(Run&)> one_change{[](Run& r) { r.dataset = "fuel"; },
                                              [](Run& r) { r.batch_size = 1; },
                                              [](Run& r) { r.seed = 1; },
                                              [](Run& r) { r.repeats = 2; },
-                                             [](Run& r) { r.faithful = true; }};
+                                             [](Run& r) { r.faithful = true; },
+                                             [](Run& r) { r.training.optimizer = "adamw"; },
+                                             [](Run& r) { r.training.schedule = "step"; },
+                                             [](Run& r) { r.training.train_limit_seconds = 1; }};
 
 TEST(RunId, DependsOnAllThatDecidesAndOnNothingElse) {
   const auto run = runs_with("{}", {"fastkan"})[0];

@@ -44,9 +44,9 @@ class Grouped : public test::Wrapped {
     if (++begun_ == fault_) sums.loss = std::numeric_limits<double>::infinity();
     return sums;
   }
-  bool update(Model& m, const Adam& a, std::int64_t t) override {
-    rates.push_back(a.encoder_rate);
-    return inner->update(m, a, t);
+  bool update(Model& m, const Optimizer& o, std::int64_t t) override {
+    rates.push_back(rule_of(o).encoder_rate);
+    return inner->update(m, o, t);
   }
 
  private:

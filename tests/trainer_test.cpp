@@ -130,7 +130,7 @@ TEST(Trainer, FaithfulFastKanNormalisesItsFirstLayerAndTakesOneStepSize) {
   const Training training = make_training(run, 64, 0);
   EXPECT_EQ(training.decoder_rate, 1);
   EXPECT_EQ(training.anneal, 0);
-  EXPECT_FALSE(training.adam.skip_untouched);
+  EXPECT_FALSE(rule_of(training.optimizer).skip_untouched);
   EXPECT_EQ(make_initialisation(run).spline_std, 0.1);
 }
 

@@ -92,6 +92,37 @@ TEST_P(Ranks, KeepMomentsOfTheirShareOnly) {
       same_bits(all[0].parameters, train_on(GetParam(), small_training(), volume)[0].parameters));
 }
 
+// Penalties count once, whatever the ranks; a norm is that of the sum.
+TEST_P(Ranks, ClipAndPenaliseWhatOneRankDoes) {
+  const Volume volume = smooth_volume();
+  Training training = small_training();
+  training.epochs = 2;
+  training.edges = {1e-3f, 1e-3f};
+  rule_of(training.optimizer).largest_norm = 1e-2f;
+  training.schedule = schedule::Plateau{0.5, 1};
+  const std::vector<Outcome> all = train_on(GetParam(), training, volume);
+  const Outcome one = train_on(1, training, volume)[0];
+  EXPECT_NEAR(all[0].history.epochs[1].loss, one.history.epochs[1].loss,
+              0.1 * one.history.epochs[1].loss);
+  training.sharded = true;
+  const std::vector<Outcome> sharded = train_on(GetParam(), training, volume);
+  for (const Outcome& other : sharded) {
+    EXPECT_TRUE(same_bits(other.parameters, sharded[0].parameters));
+    EXPECT_NEAR(other.history.epochs[1].loss, all[0].history.epochs[1].loss, 1e-5);
+  }
+}
+
+TEST(RanksOfLimitedTime, EndTogether) {
+  Training training = small_training();
+  training.seconds = 0.1;
+  const std::vector<Outcome> all = train_on(3, training, smooth_volume());
+  for (const Outcome& one : all) {
+    EXPECT_TRUE(same_bits(one.parameters, all[0].parameters));
+    EXPECT_EQ(one.history.epochs.size(), all[0].history.epochs.size());
+    EXPECT_GE(one.history.seconds, 0.09);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Sizes, Ranks, testing::Values(2, 3, 4, 7));
 
 TEST(RanksOfHalfTheBytes, LearnAsMuch) {
@@ -231,6 +262,11 @@ TEST(Continuation, GoesOnToTheBitOnRanks) {
   three.ranks = 3;
   EXPECT_TRUE(same_bits(three.run(47), three.run(-1)));
   three.training.sharded = true;
+  EXPECT_TRUE(same_bits(three.run(47), three.run(-1)));
+  three.training.optimizer = Lion{};
+  rule_of(three.training.optimizer).largest_norm = 1e-2f;
+  three.training.schedule = schedule::Plateau{0.5, 1};
+  three.training.warmup = 1;
   EXPECT_TRUE(same_bits(three.run(47), three.run(-1)));
 }
 

@@ -65,11 +65,14 @@ class Wrapped : public Backend {
   }
   void gradient_changed(Model& m) override { inner->gradient_changed(m); }
   void parameters_changed(Model& m) override { inner->parameters_changed(m); }
-  bool update(Model& m, const Adam& a, std::int64_t t) override { return inner->update(m, a, t); }
+  double squared_norm(const Model& m) override { return inner->squared_norm(m); }
+  bool update(Model& m, const Optimizer& o, std::int64_t t) override {
+    return inner->update(m, o, t);
+  }
   std::vector<Ceiling> measure_ceilings() override { return inner->measure_ceilings(); }
   std::vector<Stage> profile(Model& m, const VolumeView& v, std::int64_t rows, const Loss& l,
-                             const Adam& a) override {
-    return inner->profile(m, v, rows, l, a);
+                             const Optimizer& o) override {
+    return inner->profile(m, v, rows, l, o);
   }
 };
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kanbench/math/edges.h"
 #include "kanbench/math/loss.h"
 #include "kanbench/math/optimizer.h"
 #include "kanbench/math/random.h"
@@ -55,17 +56,20 @@ struct BrickRows {
   std::int64_t first = 0, rows = 0;
 };
 
-/// One step of training: the random words of its samples, Adam's rates, and its number (from 1).
+/// One step of training: the random words of its samples, the optimizer at its rates, and the
+/// step's number (from 1).
 struct TrainingStep {
   Stream stream;
-  Adam adam;
+  Optimizer optimizer;
   std::int64_t number = 1;
 };
 
-/// What a batch is measured by, and the factor on its gradient.
+/// What a batch is measured by, the factor on its gradient, and what the decoder's edges cost: a
+/// penalty that counts once a batch, whatever the factor, and not in the sums.
 struct Objective {
   Loss loss;
   double scale = 1;
+  EdgePenalty edges = {};
 };
 
 /// Measures z slices of a reconstruction against a volume, one after the other.
@@ -197,24 +201,26 @@ class Backend {
                      float* out) = 0;
   /// `count` values into out.voxels, as decode() does.
   virtual void quantise(const float* values, std::int64_t count, const Decoded& out) = 0;
-  /// Adds the objective's scale times the gradient of the rows' summed loss to model.gradient();
-  /// returns the sums. `ready`, if any, is called for ranges that make up the whole gradient, the
-  /// decoder's first, then the levels', finest first.
+  /// Adds the objective's scale times the gradient of the rows' summed loss, and that of the edges'
+  /// penalty, to model.gradient(); returns the sums. `ready`, if any, is called for ranges that
+  /// make up the whole gradient, the decoder's first, then the levels', finest first.
   virtual BatchSums gradient(Model& model, ConstRows points, ConstRows targets,
                              const Objective& objective, const Ready& ready = {}) = 0;
   /// To be called when model.gradient() was changed by others, as by a sum over ranks.
   virtual void gradient_changed(Model& model) = 0;
   /// To be called when model.parameters() was written by others; Model::upload() does.
   virtual void parameters_changed(Model& model) = 0;
-  /// One step of Adam, the `step`th (from 1), on the parameters of model.share(), and zeroes the
-  /// whole gradient. False if a gradient of the share was not finite: the parameters are then
-  /// unusable until restored.
-  virtual bool update(Model& model, const Adam& adam, std::int64_t step) = 0;
+  /// The squared norm of the gradient of model.share(), the same bits for any number of threads.
+  virtual double squared_norm(const Model& model) = 0;
+  /// The optimizer's `step`th step (from 1) on the parameters of model.share(), whose gradient's
+  /// norm alone is looked at, and zeroes the whole gradient. False if a gradient of the share was
+  /// not finite: the parameters are then unusable until restored.
+  virtual bool update(Model& model, const Optimizer& optimizer, std::int64_t step) = 0;
 
   /// gradient() and update() in one, for a rank alone. Where `finite` comes back false the
   /// parameters are unusable until restored.
   virtual BatchSums step(Model& model, ConstRows points, ConstRows targets,
-                         const Objective& objective, const Adam& adam, std::int64_t step);
+                         const Objective& objective, const Optimizer& optimizer, std::int64_t step);
 
   /// How many steps are best handed to train() at once.
   virtual int steps_per_call() const { return 1; }
@@ -231,7 +237,7 @@ class Backend {
   virtual std::vector<Ceiling> measure_ceilings() = 0;
   /// Each stage of training steps of points.rows rows, timed alone, best of several.
   virtual std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
-                                     const Loss& loss, const Adam& adam) = 0;
+                                     const Loss& loss, const Optimizer& optimizer) = 0;
 };
 
 /// A place to compute: "cpu", or "cuda:N" where a device answers, as open_backend() takes it.

@@ -69,7 +69,7 @@ LayerParameters<T> bind(const LayerOffsets& at, T* block) {
           place(at.inner),       place(at.edge_scale),  place(at.edge_shift)};
 }
 
-/// Parameters in a backend's memory, and when it trains their gradient and Adam's moments.
+/// Parameters in a backend's memory, and when it trains their gradient and the optimizer's moments.
 class Model {
  public:
   /// All parameters zero. `precision` is one of backend.precisions(spec).

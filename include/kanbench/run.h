@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kanbench/training_options.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -81,7 +82,7 @@ struct Run {
   KanParameters kan;
   /// "None", "Sigmoid", "ReLU".
   std::string output_activation = "None";
-  /// "l1" or "mse".
+  /// "l1", "mse", "huber", "relative_l1" or "relative_l2".
   std::string loss = "l1";
   /// "hash_grid" or "identity"; log2_hashmap_size 0 means identity.
   std::string encoder = "hash_grid";
@@ -95,6 +96,7 @@ struct Run {
   /// The reference's own recipe instead of ours.
   bool faithful = false;
   Decomposition decomposition;
+  TrainingOptions training;
 };
 
 /// What the command line sets above the file: applied to every run where present. A run's own
@@ -105,6 +107,7 @@ struct RunOverrides {
   std::optional<std::uint64_t> seed;
   std::optional<std::string> precision;
   std::optional<bool> faithful;
+  std::optional<double> train_limit_seconds;
   /// Changes what the file says, if it is there.
   std::function<void(Decomposition&)> decomposition;
 };

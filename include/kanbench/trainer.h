@@ -10,8 +10,16 @@
 
 #include "kanbench/backend.h"
 #include "kanbench/communicator.h"
+#include "kanbench/schedule.h"
 
 namespace kanbench {
+
+/// Samples where the error is: bricks an axis in which it is looked at, of none where samples are
+/// spread evenly, and the share that is spread evenly all the same.
+struct ErrorSampling {
+  int bricks = 0;
+  double mix = 0.5;
+};
 
 /// What training does beside the architecture. One epoch draws as many samples as there are voxels.
 struct Training {
@@ -24,8 +32,19 @@ struct Training {
   double decoder_rate = 1;
   /// The last share of all steps falls linearly to a hundredth of the rate; 0: does not.
   double anneal = 0;
+  /// How the rate goes on from there, and the epochs over which it first rises.
+  Schedule schedule;
+  double warmup = 0;
+  /// Where it is not 0, training lasts for as long rather than for its epochs: these are what the
+  /// schedule is laid out on, and go by as the time does.
+  double seconds = 0;
   Loss loss = loss::L1{};
-  Adam adam;
+  EdgePenalty edges;
+  Optimizer optimizer;
+  /// By L-BFGS on one batch after the other rather than by `optimizer`, of which it takes the rate:
+  /// the length of the first step that is tried on a batch. One rank, the volume in one piece.
+  bool lbfgs = false;
+  ErrorSampling error_sampling;
   std::uint64_t seed = 0;
   /// What gradients are sent as between ranks, and whether each rank keeps the moments of its share
   /// of the parameters only, and updates those.
@@ -60,6 +79,8 @@ struct History {
   double seconds = 0;
   /// Of these, seconds spent on sums over ranks beside which nothing was computed.
   double communication_seconds = 0;
+  /// And on looking where the error is.
+  double sampling_seconds = 0;
   double samples_per_second() const;
 };
 
@@ -79,7 +100,7 @@ struct CheckpointInterval {
 
 /// Where a training stands between two steps; the same on all ranks.
 struct TrainingState {
-  /// Steps taken, the epoch under way, and Adam's own count.
+  /// Steps taken, the epoch under way, and the optimizer's own count.
   std::int64_t step = 0, adam_steps = 0;
   int epoch = 0;
   /// What recovery counts.
@@ -89,6 +110,9 @@ struct TrainingState {
   double loss = 0, squared_error = 0;
   std::int64_t rows = 0;
   double seconds = 0;
+  PlateauState plateau;
+  /// What Stepper::memory() says.
+  std::vector<double> memory;
   History history;
   /// Nothing is left to be trained.
   bool finished = false;

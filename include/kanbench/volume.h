@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kanbench/dtype.h"
+#include "kanbench/math/guide.h"
 #include "kanbench/math/voxels.h"
 
 namespace kanbench {
@@ -44,6 +45,8 @@ struct VolumeView {
   Dtype dtype = Dtype::uint8;
   double low = 0, high = 1;
   Box held;
+  /// How samples are spread over the box that they are drawn in.
+  SamplingGuide guide = {};
 };
 
 /// The view's voxels for lookup(); `Voxel` is the type that its dtype names.

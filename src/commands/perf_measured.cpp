@@ -84,7 +84,8 @@ class Rehearsal {
     Training training = endless(rows);
     training.wire = plan.wire;
     training.sharded = plan.sharded;
-    training.adam.encoder_rate = training.adam.decoder_rate = 0;
+    UpdateRule& rule = rule_of(training.optimizer);
+    rule.encoder_rate = rule.decoder_rate = 0;
     Measured measured;
     measure_stages(training, std::max<std::int64_t>(1, rows / communicator_.size()), measured);
     measure_training(training, communicator_, measured);
@@ -178,7 +179,7 @@ class Rehearsal {
       fill();
       took[3] = time([&] {
         backend_.gradient_changed(model);
-        backend_.update(model, training.adam, step);
+        backend_.update(model, training.optimizer, step);
         wait(model.parameters());
       });
       communicator_.maximum(took.data(), took.size());

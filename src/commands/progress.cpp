@@ -68,8 +68,9 @@ void ProgressDisplay::end_epoch(int epoch, const Epoch& result) {
   if (console_.live() || (since(line_) < kSecondsBetweenLines && !last)) return;
   line_ = Clock::now();
   const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
-  console_.say("  " + label_ + "  epoch " + std::to_string(epoch + 1) + "/" +
-               std::to_string(epochs_) + "  " + figures(rate, result.loss, result.psnr));
+  const std::string of = epochs_ > 0 ? "/" + std::to_string(epochs_) : "";
+  console_.say("  " + label_ + "  epoch " + std::to_string(epoch + 1) + of + "  " +
+               figures(rate, result.loss, result.psnr));
 }
 
 void ProgressDisplay::tick(double done, double samples_per_second, double loss, double psnr) {

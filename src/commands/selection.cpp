@@ -101,6 +101,11 @@ void RunSelection::attach_length(CLI::App& app) {
   add_option(app, "--epochs", overrides_.epochs, "N", "Epochs, instead of the file's")
       ->check(whole_number(1, 1000000))
       ->group(numbers);
+  add_option(app, "--match-seconds", overrides_.train_limit_seconds, "S",
+             "Train each for so many seconds rather than for its epochs, on which its\n"
+             "schedule stays laid out")
+      ->check(number(1e-3, 1e7))
+      ->group(numbers);
   add_option(app, "--repeats", overrides_.repeats, "N",
              "Train each run with this many seeds: seed, seed + 1, ... (default 1)")
       ->check(whole_number(1, 10000))

@@ -159,7 +159,10 @@ class Sweep {
   // The run as it is done here: bricks are cut when the volume is known.
   Run settle(const Run& chosen) const {
     Run run = chosen;
-    if (options_.test_epoch) run.epochs = run.repeats = 1;
+    if (options_.test_epoch) {
+      run.epochs = run.repeats = 1;
+      run.training.train_limit_seconds.reset();
+    }
     Decomposition& how = run.decomposition;
     if (how.mode == "shared") return run;
     const std::int64_t ranks = communicator_->size();
@@ -196,7 +199,8 @@ class Sweep {
           one_picture_ ? fs::path(options_.slices)
                        : fs::path(options_.slices) / (file_stem(run, volume_->name, id) + ".png");
     if (!said_.empty()) console_.say(std::exchange(said_, ""));
-    ProgressDisplay display(console_, title, run.epochs);
+    const bool timed = training_option(run, "train_limit_seconds") > 0.0;
+    ProgressDisplay display(console_, title, timed ? 0 : run.epochs);
     const bool shown = communicator_->rank() == 0;
     results_.push_back(run_benchmark(run, *volume_, *backend_, *communicator_, settings,
                                      shown ? display.callbacks() : BenchmarkProgress{}));

@@ -49,8 +49,9 @@ TimedRun::TimedRun(const Run& run, const Volume& volume, Backend& backend, std::
       model_(backend, spec_, resolve_precision(run.precision, spec_, backend)),
       points_(backend, 3 * rows_),
       values_(backend, rows_) {
-  training_.adam.encoder_rate = static_cast<float>(training_.lrate);
-  training_.adam.decoder_rate = static_cast<float>(training_.lrate * training_.decoder_rate);
+  rule_of(training_.optimizer).encoder_rate = static_cast<float>(training_.lrate);
+  rule_of(training_.optimizer).decoder_rate =
+      static_cast<float>(training_.lrate * training_.decoder_rate);
   model_.upload(draw_parameters(spec_, make_initialisation(run), run.seed));
   model_.train();
   if (!backend_.holds(volume_, whole(volume_.shape), 0))
@@ -78,7 +79,7 @@ void TimedRun::train() {
   for (int i = 0; i < backend_.steps_per_call(); ++i) {
     const Stream stream =
         make_stream(run_.seed, 0, Purpose::samples, static_cast<std::uint64_t>(step_));
-    steps.push_back({stream, training_.adam, ++step_});
+    steps.push_back({stream, training_.optimizer, ++step_});
   }
   backend_.train(model_, view_, whole(volume_.shape),
                  {training_.loss, 1 / static_cast<double>(rows_)}, steps,
@@ -108,7 +109,7 @@ double TimedRun::decoding_rate(double seconds) {
 }
 
 std::vector<Stage> TimedRun::stages() {
-  return backend_.profile(model_, view_, rows_, training_.loss, training_.adam);
+  return backend_.profile(model_, view_, rows_, training_.loss, training_.optimizer);
 }
 
 TimedRun::Steps TimedRun::take_both() {
@@ -131,8 +132,8 @@ TimedRun::Steps TimedRun::take_both() {
   // lest their arithmetic become another's.
   const std::vector<float> summed(static_cast<std::size_t>(model_.layout().size), 1e-6f);
   backend_.upload(model_.gradient().data(), summed.data(), model_.gradient().bytes());
-  Adam still = training_.adam;
-  still.encoder_rate = still.decoder_rate = 0;
+  Optimizer still = training_.optimizer;
+  rule_of(still).encoder_rate = rule_of(still).decoder_rate = 0;
   const auto update = [&] {
     backend_.gradient_changed(model_);
     backend_.update(model_, still, ++step_);

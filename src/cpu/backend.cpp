@@ -26,6 +26,19 @@ std::size_t CpuBackend::bytes_per_row(const ModelSpec& spec) const {
   return sizeof(float) * static_cast<std::size_t>(3 + 3 + 1 + width(spec.encoder));
 }
 
+namespace {
+
+void draw_guided(const SamplingGuide& guide, const Stream& stream, std::int64_t first,
+                 std::int64_t count, float* const (&x)[3]) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    float unit[3];
+    guide.place(stream.words(static_cast<std::uint64_t>(first + i)), unit);
+    for (int d = 0; d < 3; ++d) x[d][i] = unit[d];
+  }
+}
+
+}  // namespace
+
 void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& stream,
                         std::int64_t first_row, Rows points, Rows targets) {
   constexpr std::int64_t kChunk = 2048;
@@ -42,7 +55,10 @@ void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& 
     const std::int64_t begin = chunk * kChunk, count = std::min(kChunk, points.rows - begin);
     float* x[3];
     for (int d = 0; d < 3; ++d) x[d] = points.data + d * points.stride + begin;
-    kernels_.draw(stream, first_row + begin, count, x[0], x[1], x[2]);
+    if (volume.guide.ends)
+      draw_guided(volume.guide, stream, first_row + begin, count, x);
+    else
+      kernels_.draw(stream, first_row + begin, count, x[0], x[1], x[2]);
     for (int d = 0; d < 3; ++d)
       for (std::int64_t i = 0; i < count; ++i) x[d][i] = offset[d] + x[d][i] * scale[d];
     visit(volume.dtype, [&]<class Voxel>(Voxel) {

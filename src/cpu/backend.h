@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "cpu/kernels.h"
@@ -89,12 +90,13 @@ class CpuBackend : public Backend {
                      const Ready& ready) override;
   void gradient_changed(Model& model) override;
   void parameters_changed(Model&) override {}
-  bool update(Model& model, const Adam& adam, std::int64_t step) override;
+  double squared_norm(const Model& model) override;
+  bool update(Model& model, const Optimizer& optimizer, std::int64_t step) override;
   BatchSums step(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
-                 const Adam& adam, std::int64_t step) override;
+                 const Optimizer& optimizer, std::int64_t step) override;
   std::vector<Ceiling> measure_ceilings() override;
   std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
-                             const Loss& loss, const Adam& adam) override;
+                             const Loss& loss, const Optimizer& optimizer) override;
 
  private:
   // passes.cpp
@@ -111,7 +113,11 @@ class CpuBackend : public Backend {
   void scatter_share(Model& model, const Tiling& tiling, const LevelShare& share);
   void scatter(Model& model, const Tiling& tiling);
   void scatter_by_level(Model& model, const Tiling& tiling, const Ready& ready);
-  bool update_share(Model& model, const Adam& adam, const AdamStep& step, const LevelShare& share);
+  std::pair<UpdateStep, UpdateStep> steps_of(const Model& model, const Optimizer& optimizer,
+                                             std::int64_t step);
+  bool update_share(Model& model, bool skip, const UpdateStep& step, const LevelShare& share);
+  // edges.cpp
+  void add_edge_gradient(Model& model, const EdgePenalty& penalty);
 
   // memory.cpp
   std::size_t used() const;

@@ -9,6 +9,7 @@
 
 #include "kanbench/math/activation.h"
 #include "kanbench/math/encoder/hash_grid.h"
+#include "kanbench/math/loss.h"
 #include "kanbench/math/optimizer.h"
 #include "kanbench/math/random.h"
 
@@ -83,7 +84,7 @@ struct TileArguments {
   int valid;
   bool skip_input;
   const float* targets;
-  int loss;
+  PlainLoss loss;
   float scale;
   float* sums;
   double* loss_sum;
@@ -116,7 +117,7 @@ struct TouchedLines {
 struct UpdateArguments {
   float *w, *m, *v, *g;
   std::int64_t count;
-  AdamStep step;
+  UpdateStep step;
   bool skip_untouched;
 };
 
@@ -131,7 +132,7 @@ struct Kernels {
   void (*scatter)(const LevelArguments&, TouchedLines*);
   void (*forward)(const TileArguments&);
   void (*train)(const TileArguments&);
-  /// Adam over a range, and the gradient zeroed; false if one was not finite.
+  /// The optimizer over a range, and the gradient zeroed; false if one was not finite.
   bool (*update)(const UpdateArguments&);
   /// The same over lines of 16 floats that were touched.
   bool (*update_lines)(const UpdateArguments&, const TouchedLines&);

@@ -120,7 +120,7 @@ BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targe
     a.parameters = model.parameters().data();
     a.scratch = scratch;
     a.skip_input = model.layout().levels.empty();
-    a.loss = static_cast<int>(objective.loss.index());
+    a.loss = plain(objective.loss);
     a.scale = static_cast<float>(objective.scale);
     a.sums = sums + chunk * plan.sums;
     a.loss_sum = &total.loss;

@@ -127,7 +127,7 @@ std::vector<Ceiling> CpuBackend::measure_ceilings() {
 }
 
 std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, std::int64_t rows,
-                                       const Loss& loss, const Adam& adam) {
+                                       const Loss& loss, const Optimizer& optimizer) {
   if (!model.training()) model.train();
   const Top top{measure_multiply_add(kernels_), measure_bandwidth()};
   const Objective objective{loss, 1.0 / static_cast<double>(rows)};
@@ -183,7 +183,7 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
     encode(model, again);
     train_tiles(model, again, wanted, objective);
     scatter(model, again);
-    best = std::min(best, seconds_of([&] { update(model, adam, i + 1); }));
+    best = std::min(best, seconds_of([&] { update(model, optimizer, i + 1); }));
   }
   double touched = 0;
   for (std::size_t l = 0; l < layout.levels.size(); ++l) {

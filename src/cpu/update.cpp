@@ -1,5 +1,5 @@
 // The table's side of a step: gradients scattered by threads that own a level or a range of its
-// rows, and Adam. In one go, a level is updated while its gradient is still in the cache.
+// rows, and the optimizer. In one go, a level is updated while its gradient is still in the cache.
 
 #include <algorithm>
 #include <atomic>
@@ -52,7 +52,7 @@ TouchedLines take_list(LevelTouch& touch, std::size_t share, bool follow) {
   return lines;
 }
 
-UpdateArguments update_arguments(const Model& model, const AdamStep& step, std::int64_t at,
+UpdateArguments update_arguments(const Model& model, const UpdateStep& step, std::int64_t at,
                                  std::int64_t count, bool skip) {
   const std::int64_t moment = at - model.share().begin;
   return {model.parameters().data() + at,
@@ -62,6 +62,20 @@ UpdateArguments update_arguments(const Model& model, const AdamStep& step, std::
           count,
           step,
           skip};
+}
+
+double sum_squares(const float* numbers, std::int64_t count) {
+  constexpr int kSums = 8;
+  double sums[kSums] = {};
+  std::int64_t i = 0;
+  for (; i + kSums <= count; i += kSums)
+    for (int k = 0; k < kSums; ++k)
+      sums[k] += static_cast<double>(numbers[i + k]) * static_cast<double>(numbers[i + k]);
+  for (; i < count; ++i)
+    sums[0] += static_cast<double>(numbers[i]) * static_cast<double>(numbers[i]);
+  double all = 0;
+  for (const double sum : sums) all += sum;
+  return all;
 }
 
 bool keeps_all(const Model& model) { return model.share() == Range{0, model.layout().size}; }
@@ -156,6 +170,7 @@ BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets
     sums = train_tiles(model, t, targets, objective);
     if (!ready) scatter(model, t);
   }
+  add_edge_gradient(model, objective.edges);
   if (ready) {
     const Layout& layout = model.layout();
     ready({layout.decoder_begin, layout.size});
@@ -169,27 +184,57 @@ void CpuBackend::gradient_changed(Model& model) {
     touch_of(model, l).listed = false;
 }
 
-bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
+double CpuBackend::squared_norm(const Model& model) {
+  const Range share = model.share();
+  std::vector<double> parts(static_cast<std::size_t>(ceil_divide(share.size(), kUpdateFloats)));
+  parallel(static_cast<std::int64_t>(parts.size()), [&](std::int64_t i) {
+    const std::int64_t at = share.begin + i * kUpdateFloats;
+    parts[static_cast<std::size_t>(i)] =
+        sum_squares(model.gradient().data() + at, std::min(kUpdateFloats, share.end - at));
+  });
+  double square = 0;
+  for (const double part : parts) square += part;
+  return square;
+}
+
+// Of the encoder and of the decoder, gradients clipped where they are to be.
+std::pair<UpdateStep, UpdateStep> CpuBackend::steps_of(const Model& model,
+                                                       const Optimizer& optimizer,
+                                                       std::int64_t step) {
+  const UpdateRule& rule = rule_of(optimizer);
+  std::pair<UpdateStep, UpdateStep> steps{step_of(optimizer, rule.encoder_rate, step),
+                                          step_of(optimizer, rule.decoder_rate, step)};
+  if (rule.largest_norm > 0) {
+    const double scale = rule.gradient_scale;
+    const float clip = clip_factor(scale * scale * squared_norm(model), rule.largest_norm);
+    steps.first.scale *= clip;
+    steps.second.scale *= clip;
+  }
+  return steps;
+}
+
+bool CpuBackend::update(Model& model, const Optimizer& optimizer, std::int64_t step) {
   struct Task {
     UpdateArguments arguments;
     TouchedLines lines;
   };
   std::vector<Task> tasks;
   const Range share = model.share();
-  const auto add_range = [&](std::int64_t at, std::int64_t end, const AdamStep& s, bool skip) {
+  const auto add_range = [&](std::int64_t at, std::int64_t end, const UpdateStep& s, bool skip) {
     at = std::max(at, share.begin);
     end = std::min(end, share.end);
     for (; at < end; at += kUpdateFloats)
       tasks.push_back(
           {update_arguments(model, s, at, std::min(kUpdateFloats, end - at), skip), {}});
   };
-  const AdamStep table = adam_step(adam, adam.encoder_rate, step);
+  const auto [table, decoder] = steps_of(model, optimizer, step);
+  const bool skip = rule_of(optimizer).skip_untouched;
   const Layout& layout = model.layout();
   for (std::size_t l = 0; l < layout.levels.size(); ++l) {
     const Slice& slice = layout.slices[l];
     LevelTouch& touch = touch_of(model, static_cast<int>(l));
     // A list names lines of the whole level.
-    const bool follow = touch.listed && adam.skip_untouched && keeps_all(model);
+    const bool follow = touch.listed && skip && keeps_all(model);
     for (std::size_t s = 0; s < touch.counts.size(); ++s) {
       const TouchedLines lines = take_list(touch, s, follow);
       if (follow && lines.count > 0)
@@ -197,10 +242,10 @@ bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
     }
     if (!follow)
       add_range(slice.offset, slice.offset + ceil_divide(slice.size(), kMaxWidth) * kMaxWidth,
-                table, adam.skip_untouched);
+                table, skip);
     touch.listed = true;
   }
-  add_range(layout.decoder_begin, layout.size, adam_step(adam, adam.decoder_rate, step), false);
+  add_range(layout.decoder_begin, layout.size, decoder, false);
   std::atomic<bool> finite = true;
   parallel(static_cast<std::int64_t>(tasks.size()), [&](std::int64_t i) {
     const Task& task = tasks[static_cast<std::size_t>(i)];
@@ -213,40 +258,43 @@ bool CpuBackend::update(Model& model, const Adam& adam, std::int64_t step) {
   return finite;
 }
 
-bool CpuBackend::update_share(Model& model, const Adam& adam, const AdamStep& step,
+bool CpuBackend::update_share(Model& model, bool skip, const UpdateStep& step,
                               const LevelShare& share) {
   const Slice& slice = model.layout().slices[static_cast<std::size_t>(share.level)];
   LevelTouch& touch = touch_of(model, share.level);
-  if (touch.listed && adam.skip_untouched)
+  if (touch.listed && skip)
     return kernels_.update_lines(update_arguments(model, step, slice.offset, 0, true),
                                  take_list(touch, share.index, true));
   if (share.index < touch.counts.size()) take_list(touch, share.index, false);
   const std::int64_t floats = ceil_divide(share.rows * slice.columns, kMaxWidth) * kMaxWidth;
-  return kernels_.update(update_arguments(model, step, slice.offset + share.first * slice.columns,
-                                          floats, adam.skip_untouched));
+  return kernels_.update(
+      update_arguments(model, step, slice.offset + share.first * slice.columns, floats, skip));
 }
 
 BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets,
-                           const Objective& objective, const Adam& adam, std::int64_t step) {
+                           const Objective& objective, const Optimizer& optimizer,
+                           std::int64_t step) {
   check(model.training(), "step() of a model without room for it");
-  if (!keeps_all(model) || points.rows == 0)
-    return Backend::step(model, points, targets, objective, adam, step);
+  const UpdateRule& rule = rule_of(optimizer);
+  if (!keeps_all(model) || points.rows == 0 || rule.largest_norm > 0)
+    return Backend::step(model, points, targets, objective, optimizer, step);
   const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
   encode(model, t);
   BatchSums sums = train_tiles(model, t, targets, objective);
+  add_edge_gradient(model, objective.edges);
   const std::vector<LevelShare> shares = share_levels(model, t.tiles * t.rows);
   const auto levels = static_cast<std::int64_t>(shares.size());
   const Layout& layout = model.layout();
   const std::int64_t rest = layout.size - layout.decoder_begin;
-  const AdamStep table = adam_step(adam, adam.encoder_rate, step);
-  const AdamStep decoder = adam_step(adam, adam.decoder_rate, step);
+  const UpdateStep table = step_of(optimizer, rule.encoder_rate, step);
+  const UpdateStep decoder = step_of(optimizer, rule.decoder_rate, step);
   std::atomic<bool> finite = true;
   parallel(levels + ceil_divide(rest, kUpdateFloats), [&](std::int64_t i) {
     bool fine;
     if (i < levels) {
       const LevelShare& share = shares[static_cast<std::size_t>(i)];
       scatter_share(model, t, share);
-      fine = update_share(model, adam, table, share);
+      fine = update_share(model, rule.skip_untouched, table, share);
     } else {
       const std::int64_t at = (i - levels) * kUpdateFloats;
       fine = kernels_.update(update_arguments(model, decoder, layout.decoder_begin + at,

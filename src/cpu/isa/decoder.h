@@ -112,10 +112,7 @@ void train(const TileArguments& a) {
   float* dx = tiles[0].room + plan.room;
   float* dyt = dx + plan.widest * rows;
   float* y = tiles[plan.count - 1].y;
-  if (a.loss == 0)
-    differentiate(loss::L1{}, a, y);
-  else
-    differentiate(loss::Mse{}, a, y);
+  visit(a.loss, [&](const auto& loss) KB_INLINE { differentiate(loss, a, y); });
   // Each layer's y becomes its gradient in turn, and stays: a base branch may end further on.
   for (int l = plan.count - 1; l >= 0; --l) {
     const LayerPlan& layer = plan.layers[l];
