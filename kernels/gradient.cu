@@ -161,9 +161,9 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
   if (points.rows == 0) {
     // Others send theirs level by level.
     if (ready) ready(decoder);
-    for (std::size_t l = layout.levels.size(); ready && l-- > 0;)
+    for (std::size_t l = layout.tables.size(); ready && l-- > 0;)
       ready({layout.slices[l].offset,
-             l + 1 < layout.levels.size() ? layout.slices[l + 1].offset : table.end});
+             l + 1 < layout.tables.size() ? layout.slices[l + 1].offset : table.end});
     return {};
   }
   DeviceModel& d = prepare(model);

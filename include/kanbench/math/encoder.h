@@ -5,6 +5,7 @@
 
 #include "kanbench/math/encoder/hash_grid.h"
 #include "kanbench/math/encoder/identity.h"
+#include "kanbench/math/level.h"
 
 namespace kanbench {
 
@@ -18,6 +19,12 @@ inline int width(const Encoder& encoder) {
 /// The name of `encoder` in files and on the command line.
 inline const char* name(const Encoder& encoder) {
   return std::visit([](const auto& e) { return e.name; }, encoder);
+}
+
+/// Calls add(geometry, features) for each level of `encoder`, in the order of the decoder's input.
+template <class Add>
+void lower(const Encoder& encoder, Add&& add) {
+  std::visit([&](const auto& e) { e.lower(add); }, encoder);
 }
 
 }  // namespace kanbench
