@@ -73,7 +73,7 @@ void CudaBackend::enqueue_decoder(Model& model, DeviceModel& d, const DeviceBatc
 
 void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatch& batch,
                                   const FeatureRows& features, const Ready& ready) {
-  if (d.grid.count == 0) return;
+  if (model.layout().tables.empty()) return;
   FeatureRows dfeatures = features;
   dfeatures.data = d.dfeatures.data();
   ScatterTarget target;
@@ -88,6 +88,7 @@ void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatc
     target.fixed = {d.fixed.data(), reinterpret_cast<std::uint32_t*>(d.fixed.data() + target.size)};
   }
   const ConstRows points{batch.points.data, batch.points.rows, 3, batch.points.stride};
+  if (d.by_level) return enqueue_tables(model.layout(), target, points, dfeatures, ready);
   const ScatterPlan plan = plan_scatter(d.grid, points.rows, properties_.major, kSharedLevel,
                                         properties_.multiProcessorCount);
   if (!ready) return scatter(d.grid, target, points, dfeatures, plan, stream_);
@@ -96,6 +97,18 @@ void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatc
     scatter(d.grid, target, points, dfeatures, plan, {l, l + 1}, stream_);
     ready({d.grid.levels[l].offset, end});
     end = d.grid.levels[l].offset;
+  }
+}
+
+void CudaBackend::enqueue_tables(const Layout& layout, const ScatterTarget& target,
+                                 ConstRows points, const FeatureRows& dfeatures,
+                                 const Ready& ready) {
+  std::int64_t end = target.size;
+  for (int t = static_cast<int>(layout.tables.size()) - 1; t >= 0; --t) {
+    scatter_table(layout, t, target, points, dfeatures, stream_);
+    const std::int64_t begin = layout.slices[static_cast<std::size_t>(t)].offset;
+    if (ready) ready({begin, end});
+    end = begin;
   }
 }
 

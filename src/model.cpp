@@ -32,8 +32,13 @@ constexpr std::uint64_t kMaxTable = std::uint64_t{1} << 30;
 void check_level(const Geometry& geometry, int features, const std::string& what) {
   if (resolution(geometry) > encoder::kMaxResolution)
     throw Error(what + " passes a resolution of " + std::to_string(encoder::kMaxResolution) +
-                ", more than float32 can place points in: lower n_levels, per_level_scale or " +
-                "base_resolution");
+                ", more than float32 can place points in: lower n_levels, per_level_scale, " +
+                "base_resolution or resolution");
+  const bool of_nodes = std::holds_alternative<encoder::NodeLevel>(geometry) ||
+                        std::holds_alternative<encoder::PlaneLevel>(geometry);
+  if (of_nodes && resolution(geometry) < 2)
+    throw Error(what + " has a resolution of " + std::to_string(resolution(geometry)) +
+                ", at least 2 nodes an axis are needed: raise base_resolution or resolution");
   if (rows(geometry) > kMaxTable / static_cast<unsigned>(features))
     throw Error(what + " has " + std::to_string(rows(geometry)) + " rows of " +
                 std::to_string(features) + " numbers, at most 2^30 numbers are possible: lower " +

@@ -4,50 +4,14 @@
 
 #include <type_traits>
 
-#include "cpu/isa/pack.h"
+#include "cpu/isa/corners.h"
 #include "cpu/isa/transpose.h"
 #include "cpu/kernels.h"
 
 namespace kanbench::cpu::KB_ISA {
 namespace {
 
-/// Rows of the table and weights of N corners of kWidth samples.
-template <int N>
-struct Corners {
-  Words row[N];
-  Pack weight[N];
-};
-
-KB_HD Corners<8> find_corners(const encoder::GridLevel& level, Pack x, Pack y, Pack z) {
-  const Pack scale(level.scale), half(0.5f), one(1.0f);
-  const Pack p[3] = {x * scale + half, y * scale + half, z * scale + half};
-  Words axis[3][2];
-  Pack weight[3][2];
-  const std::uint32_t res = level.resolution;
-  const std::uint32_t stride[3] = {1, level.dense ? res : 2654435761u,
-                                   level.dense ? res * res : 805459861u};
-  for (int d = 0; d < 3; ++d) {
-    const Words cell = truncate(p[d]);
-    weight[d][1] = p[d] - to_pack(cell);
-    weight[d][0] = one - weight[d][1];
-    axis[d][0] = cell * stride[d];
-    axis[d][1] = axis[d][0] + stride[d];
-  }
-  Corners<8> corners;
-  for (int c = 0; c < 8; ++c) {
-    const Words &i = axis[0][c & 1], &j = axis[1][c >> 1 & 1], &k = axis[2][c >> 2];
-    if (level.dense) {
-      const Words row = i + j + k;
-      corners.row[c] = row < level.entries ? row : row - level.entries;
-    } else {
-      corners.row[c] = (i ^ j ^ k) & (level.entries - 1);
-    }
-    corners.weight[c] = weight[0][c & 1] * weight[1][c >> 1 & 1] * weight[2][c >> 2];
-  }
-  return corners;
-}
-
-/// The same as arrays.
+/// Rows and weights of N corners of kWidth samples as arrays.
 template <int N>
 struct CornerArrays {
   alignas(64) std::uint32_t row[N][kWidth];
