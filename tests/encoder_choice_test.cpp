@@ -65,14 +65,14 @@ TEST(EncoderKey, TakesARunsOwnKeysByName) {
   EXPECT_EQ(texts(runs_with(R"({"encoder": ["hash_grid", "identity"]})")),
             Texts{"hash_grid(n_levels=8,n_features_per_level=8,log2_hashmap_size=12,"
                   "base_resolution=16,per_level_scale=2)+identity"});
-  const std::vector<Run> runs = runs_with(
+  const auto runs = runs_with(
       R"j({"encoder": "tiled_grid", "log2_hashmap_size": 15,
            "base_resolution": "(int)cbrt(1<<log2_hashmap_size)"})j");
   EXPECT_NE(runs[0].encoder.find("base_resolution=32"), std::string::npos);
 }
 
 TEST(EncoderKey, LeavesAHashGridsNumbersWhereTheyAre) {
-  const std::vector<Run> runs =
+  const auto runs =
       gridless(R"({"encoder": {"name": "hash_grid", "n_levels": 3, "base_resolution": 5}})");
   EXPECT_EQ(runs[0].encoder, "hash_grid");
   EXPECT_EQ(runs[0].n_levels, 3);
@@ -95,7 +95,7 @@ TEST(EncoderKey, SweepsOverEncoders) {
 }
 
 TEST(EncoderParams, OverrideAndSweep) {
-  const std::vector<Run> runs = gridless(R"({"encoder": ["fv_srn", {"name": "tri_plane",
+  const auto runs = gridless(R"({"encoder": ["fv_srn", {"name": "tri_plane",
       "resolution": 64, "features": 2}], "encoder_params": {"resolution": [16, 48],
       "resolution_step": 16, "n_frequencies": {"values": [2, 3]}}})");
   ASSERT_EQ(runs.size(), 6u);
@@ -174,23 +174,23 @@ const char* const kChoices[] = {
 TEST(Run, WithAnyEncoderIsAnEntryOfItsOwn) {
   std::set<std::string> ids;
   for (const char* choice : kChoices) {
-    const Run run = runs_with(std::string(R"({"encoder": )") + choice + "}")[0];
+    const kanbench::Run run = runs_with(std::string(R"({"encoder": )") + choice + "}")[0];
     const std::string entry = to_json(run);
-    const Run back = parse_runs(R"({"nucleon": )" + entry + "}", "again")[0];
+    const kanbench::Run back = parse_runs(R"({"nucleon": )" + entry + "}", "again")[0];
     EXPECT_EQ(to_json(back), entry);
     EXPECT_EQ(back.encoder, run.encoder);
     EXPECT_EQ(to_json(make_spec(back)), to_json(make_spec(run)));
     ids.insert(run_id(run, "x"));
   }
   EXPECT_EQ(ids.size(), std::size(kChoices));
-  const Run gridless_entry = gridless(R"({"encoder": "frequency"})")[0];
+  const kanbench::Run gridless_entry = gridless(R"({"encoder": "frequency"})")[0];
   const std::string entry = to_json(gridless_entry);
   EXPECT_EQ(entry.find("n_levels"), std::string::npos);
   EXPECT_EQ(to_json(parse_runs(R"({"nucleon": )" + entry + "}", "again")[0]), entry);
 }
 
 TEST(Run, KeepsItsIdFromBeforeThereWereOthers) {
-  const Run run = runs_with("{}")[0];
+  const kanbench::Run run = runs_with("{}")[0];
   EXPECT_EQ(to_json(run),
             R"({"lrate":0.01,"lrate_decay":18,"epochs":24,"n_neurons":32,"n_hidden_layers":3,)"
             R"("n_levels":8,"n_features_per_level":8,"per_level_scale":2.0,)"
