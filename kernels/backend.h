@@ -14,6 +14,7 @@
 #include "kernels/fused.h"
 #include "kernels/general.h"
 #include "kernels/grid.h"
+#include "kernels/level.h"
 #include "kernels/runtime.h"
 #include "kernels/sample.h"
 #include "kernels/step.h"
@@ -36,7 +37,9 @@ struct RecordedStep {
 
 /// What the backend keeps beside a model.
 struct DeviceModel {
+  /// Of encoders that kernels/grid.h does; the others go by level, and are not within a kernel.
   GridInfo grid;
+  bool by_level = false;
   std::optional<FusedPlan> plan;
   /// Blocks of each way to use the fused kernels; no warps where that way is not open.
   FusedShape predict, predict_features, train, whole;
@@ -149,6 +152,8 @@ class CudaBackend : public Backend {
   void enqueue_scatter(Model& model, DeviceModel& device, const DeviceBatch& batch,
                        const FeatureRows& features, const Ready& ready = {});
   void enqueue_edges(Model& model, DeviceModel& device, const Objective& objective);
+  void enqueue_tables(const Layout& layout, const ScatterTarget& target, ConstRows points,
+                      const FeatureRows& dfeatures, const Ready& ready);
   void enqueue_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
   FeatureRows settle_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
   // train.cu

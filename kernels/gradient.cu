@@ -74,7 +74,7 @@ void CudaBackend::enqueue_decoder(Model& model, DeviceModel& d, const DeviceBatc
 
 void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatch& batch,
                                   const FeatureRows& features, const Ready& ready) {
-  if (d.grid.count == 0) return;
+  if (model.layout().tables.empty()) return;
   FeatureRows dfeatures = features;
   dfeatures.data = d.dfeatures.data();
   ScatterTarget target;
@@ -89,6 +89,7 @@ void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatc
     target.fixed = {d.fixed.data(), reinterpret_cast<std::uint32_t*>(d.fixed.data() + target.size)};
   }
   const ConstRows points{batch.points.data, batch.points.rows, 3, batch.points.stride};
+  if (d.by_level) return enqueue_tables(model.layout(), target, points, dfeatures, ready);
   const ScatterPlan plan = plan_scatter(d.grid, points.rows, properties_.major, kSharedLevel,
                                         properties_.multiProcessorCount);
   if (!ready) return scatter(d.grid, target, points, dfeatures, plan, stream_);
@@ -97,6 +98,18 @@ void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatc
     scatter(d.grid, target, points, dfeatures, plan, {l, l + 1}, stream_);
     ready({d.grid.levels[l].offset, end});
     end = d.grid.levels[l].offset;
+  }
+}
+
+void CudaBackend::enqueue_tables(const Layout& layout, const ScatterTarget& target,
+                                 ConstRows points, const FeatureRows& dfeatures,
+                                 const Ready& ready) {
+  std::int64_t end = target.size;
+  for (int t = static_cast<int>(layout.tables.size()) - 1; t >= 0; --t) {
+    scatter_table(layout, t, target, points, dfeatures, stream_);
+    const std::int64_t begin = layout.slices[static_cast<std::size_t>(t)].offset;
+    if (ready) ready({begin, end});
+    end = begin;
   }
 }
 
@@ -171,9 +184,9 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
     if (objective.edges.wanted()) enqueue_edges(model, prepare(model), objective);
     // Others send theirs level by level.
     if (ready) ready(decoder);
-    for (std::size_t l = layout.levels.size(); ready && l-- > 0;)
+    for (std::size_t l = layout.tables.size(); ready && l-- > 0;)
       ready({layout.slices[l].offset,
-             l + 1 < layout.levels.size() ? layout.slices[l + 1].offset : table.end});
+             l + 1 < layout.tables.size() ? layout.slices[l + 1].offset : table.end});
     return {};
   }
   DeviceModel& d = prepare(model);

@@ -7,12 +7,13 @@ namespace kanbench::cuda {
 
 GridInfo make_grid(const Layout& layout, int features) {
   GridInfo grid;
-  grid.count = static_cast<int>(layout.levels.size());
+  grid.count = static_cast<int>(layout.tables.size());
   grid.features = features;
   check(grid.count <= encoder::HashGrid::kMaxLevels, "more levels than the kernels hold");
   for (int l = 0; l < grid.count; ++l) {
     const auto i = static_cast<std::size_t>(l);
-    grid.levels[l] = {layout.levels[i], layout.slices[i].offset};
+    grid.levels[l] = {std::get<encoder::GridLevel>(table_level(layout, i).geometry),
+                      layout.slices[i].offset};
   }
   return grid;
 }

@@ -3,44 +3,38 @@
 namespace kanbench {
 namespace {
 
-constexpr Limit kLimits[] = {{"n_levels", 1, 32},
-                             {"n_features_per_level", 1, 16},
-                             {"log2_hashmap_size", 1, 26},
-                             {"base_resolution", 1, 65536},
-                             {"per_level_scale", 1, 16},
-                             {"num_grids", 2, 64},
-                             {"grid_radius", 1e-30, 1e30},
-                             {"in", 1, kMaxWidth},
-                             {"out", 1, kMaxWidth},
-                             {"base_skip", 0, 62},
-                             {"omega", 1e-6, 1e6},
-                             {"scale", 1e-6, 1e6},
-                             {"steepness", 1e-6, 1e6},
-                             {"frequency", 1e-6, 1e6},
-                             {"sharpness", 1e-6, 1e6},
-                             {"slope", -1e6, 1e6},
-                             {"grid_low", -1e6, 1e6},
-                             {"grid_high", -1e6, 1e6},
-                             {"alpha", -0.999, 64},
-                             {"beta", -0.999, 64},
-                             {"degree", 0, 32},
-                             {"order", 0, 5},
-                             {"grid", 1, 64},
-                             {"span", 1, 16},
-                             {"terms", 1, 32},
-                             {"numerator", 0, 8},
-                             {"denominator", 1, 8}};
+/// What the number at `key` may be.
+struct Limit {
+  const char* key;
+  double low, high;
+};
 
-// For the field of a basis or encoder that needs no limit of its own.
+constexpr Limit kLimits[] = {{"num_grids", 2, 64},     {"grid_radius", 1e-30, 1e30},
+                             {"in", 1, kMaxWidth},     {"out", 1, kMaxWidth},
+                             {"base_skip", 0, 62},     {"omega", 1e-6, 1e6},
+                             {"scale", 1e-6, 1e6},     {"steepness", 1e-6, 1e6},
+                             {"frequency", 1e-6, 1e6}, {"sharpness", 1e-6, 1e6},
+                             {"slope", -1e6, 1e6},     {"grid_low", -1e6, 1e6},
+                             {"grid_high", -1e6, 1e6}, {"alpha", -0.999, 64},
+                             {"beta", -0.999, 64},     {"degree", 0, 32},
+                             {"order", 0, 5},          {"grid", 1, 64},
+                             {"span", 1, 16},          {"terms", 1, 32},
+                             {"numerator", 0, 8},      {"denominator", 1, 8}};
+
+// For the field of a basis that needs no limit of its own.
 constexpr Limit kCommonLimit{"", 0, 4096};
 
-}  // namespace
-
-const Limit& limit_of(const std::string& key) {
+Limit limit_of(const std::string& encoder, const std::string& key) {
+  if (!encoder.empty()) {
+    const EncoderLimit limit = encoder_limit(encoder, key);
+    return {"", limit.low, limit.high};
+  }
   for (const Limit& limit : kLimits)
     if (key == limit.key) return limit;
   return kCommonLimit;
 }
+
+}  // namespace
 
 JsonObject::JsonObject(const Json& json, std::string at) : json_(json), at_(std::move(at)) {
   if (!json.is_object()) throw Error(at_ + ": expected an object, found " + json.type_name());
@@ -96,7 +90,7 @@ void JsonObject::wrong(const std::string& key, const std::string& right, const J
 
 double JsonObject::limited(const std::string& key, const Json& json) const {
   const double value = json.get<double>();
-  const Limit& limit = limit_of(key);
+  const Limit limit = limit_of(encoder_, key);
   if (value >= limit.low && value <= limit.high) return value;
   throw Error(at_ + ": '" + key + "': " + json.dump() +
               " is out of range: " + Json(limit.low).dump() + " to " + Json(limit.high).dump());

@@ -10,8 +10,10 @@
 #include <variant>
 #include <vector>
 
+#include "encoder_choice.h"
 #include "io/quote.h"
 #include "kanbench/error.h"
+#include "kanbench/math/basis.h"
 #include "kanbench/math/words.h"
 
 namespace kanbench {
@@ -20,13 +22,6 @@ using Json = nlohmann::ordered_json;
 
 /// Most neurons of a layer and numbers of an encoder.
 inline constexpr int kMaxWidth = 4096;
-
-/// What the number at `key` may be.
-struct Limit {
-  const char* key;
-  double low, high;
-};
-const Limit& limit_of(const std::string& key);
 
 /// One JSON object; `done` refuses the keys that nobody asked for. Errors begin with `at`.
 class JsonObject {
@@ -65,8 +60,9 @@ class JsonObject {
     else
       known_.push_back(key);
   }
+  /// Numbers from here on are those of this encoder.
+  void of_encoder(const std::string& name) { encoder_ = name; }
   void done() const;
-  const std::string& at() const { return at_; }
 
  private:
   [[noreturn]] void wrong(const std::string& key, const std::string& right,
@@ -74,7 +70,7 @@ class JsonObject {
   double limited(const std::string& key, const Json& json) const;
 
   const Json& json_;
-  std::string at_;
+  std::string at_, encoder_;
   std::vector<std::string> known_;
 };
 
@@ -96,9 +92,24 @@ bool choose_alternative(Variant& variant, const std::string& word, std::index_se
           ...);
 }
 
+template <class Variant>
+Variant read_variant(const Json& json, const std::string& at, bool partial = false);
+
+/// The parts of an encoder that is made of others.
+inline std::vector<EncoderPart> read_parts(const Json& json, const std::string& at) {
+  if (!json.is_array() || json.empty() || json.size() > kMaxEncoderParts)
+    throw Error(at + ": expected a list of 1 to " + std::to_string(kMaxEncoderParts) +
+                " encoders, found " +
+                (json.is_array() ? std::to_string(json.size()) : json.type_name()));
+  std::vector<EncoderPart> parts;
+  for (const Json& one : json)
+    parts.push_back(read_variant<EncoderPart>(one, at + "[" + std::to_string(parts.size()) + "]"));
+  return parts;
+}
+
 /// An alternative of a variant. Where `partial`, fields that are not there keep their defaults.
 template <class Variant>
-Variant read_variant(const Json& json, const std::string& at, bool partial = false) {
+Variant read_variant(const Json& json, const std::string& at, bool partial) {
   JsonObject object(json, at);
   std::string word;
   object.read("name", word);
@@ -109,11 +120,14 @@ Variant read_variant(const Json& json, const std::string& at, bool partial = fal
     throw Error(at + ": unknown name " + quote(word) + nearest(word, known) +
                 " (known: " + join(known) + ")");
   }
+  if constexpr (!std::is_same_v<Variant, Basis>) object.of_encoder(word);
   std::visit(
       [&](auto& chosen) {
         using Chosen = std::remove_reference_t<decltype(chosen)>;
         Chosen::fields(chosen, [&](const char* key, auto& value) {
-          if (partial)
+          if constexpr (std::is_same_v<decltype(value), std::vector<EncoderPart>&>)
+            value = read_parts(object.take(key), at + "." + key);
+          else if (partial)
             object.read_optional(key, value);
           else
             object.read(key, value);
@@ -124,13 +138,21 @@ Variant read_variant(const Json& json, const std::string& at, bool partial = fal
   return variant;
 }
 
+template <class Variant>
+Json write_variant(const Variant& variant);
+
 /// A field as JSON; an enumeration as its word.
 template <class Value>
 Json write_field(const Value& value) {
-  if constexpr (std::is_enum_v<Value>)
+  if constexpr (std::is_enum_v<Value>) {
     return words_of(value)[static_cast<std::size_t>(value)];
-  else
+  } else if constexpr (std::is_same_v<Value, std::vector<EncoderPart>>) {
+    Json list = Json::array();
+    for (const EncoderPart& part : value) list.push_back(write_variant(part));
+    return list;
+  } else {
     return value;
+  }
 }
 
 template <class Variant>

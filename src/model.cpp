@@ -26,18 +26,40 @@ std::int64_t append(Layout& layout, std::string name, std::int64_t rows, std::in
   return layout.slices.back().offset;
 }
 
-void append_levels(Layout& layout, const encoder::HashGrid& grid) {
-  for (int l = 0; l < grid.n_levels; ++l) {
-    if (!(grid.scale(l) < encoder::HashGrid::kMaxResolution))
-      throw Error("level " + std::to_string(l) + " of the hash grid passes a resolution of " +
-                  std::to_string(static_cast<int>(encoder::HashGrid::kMaxResolution)) +
-                  ", more than float32 can place points in: lower n_levels, per_level_scale or " +
-                  "base_resolution");
-    const encoder::GridLevel level = grid.level(l);
+// Offsets within a level's table are held in 32 bits.
+constexpr std::uint64_t kMaxTable = std::uint64_t{1} << 30;
+
+void check_level(const Geometry& geometry, int features, const std::string& what) {
+  if (resolution(geometry) > encoder::kMaxResolution)
+    throw Error(what + " passes a resolution of " + std::to_string(encoder::kMaxResolution) +
+                ", more than float32 can place points in: lower n_levels, per_level_scale, " +
+                "base_resolution or resolution");
+  const bool of_nodes = std::holds_alternative<encoder::NodeLevel>(geometry) ||
+                        std::holds_alternative<encoder::PlaneLevel>(geometry);
+  if (of_nodes && resolution(geometry) < 2)
+    throw Error(what + " has a resolution of " + std::to_string(resolution(geometry)) +
+                ", at least 2 nodes an axis are needed: raise base_resolution or resolution");
+  if (rows(geometry) > kMaxTable / static_cast<unsigned>(features))
+    throw Error(what + " has " + std::to_string(rows(geometry)) + " rows of " +
+                std::to_string(features) + " numbers, at most 2^30 numbers are possible: lower " +
+                "its resolution or features");
+}
+
+void append_levels(Layout& layout, const Encoder& encoder) {
+  int first = 0;
+  lower(encoder, [&](const Geometry& geometry, int features) {
+    const std::string number = std::to_string(layout.levels.size());
+    Level level{geometry, first, features};
+    check_level(geometry, features, "level " + number + " of the " + name(encoder));
+    if (corners(geometry) > 0) {
+      level.slice = static_cast<int>(layout.slices.size());
+      layout.tables.push_back(static_cast<int>(layout.levels.size()));
+      append(layout, "encoder.levels." + number, static_cast<std::int64_t>(rows(geometry)),
+             features, true);
+    }
     layout.levels.push_back(level);
-    append(layout, "encoder.levels." + std::to_string(l), level.entries, grid.n_features_per_level,
-           true);
-  }
+    first += features;
+  });
 }
 
 LayerOffsets append_layer(Layout& layout, const ModelSpec& spec, std::size_t l) {
@@ -83,8 +105,7 @@ const char* name(OutputActivation activation) {
 
 Layout make_layout(const ModelSpec& spec, const std::string& source) try {
   Layout layout;
-  if (const auto* grid = std::get_if<encoder::HashGrid>(&spec.encoder))
-    append_levels(layout, *grid);
+  append_levels(layout, spec.encoder);
   layout.decoder_begin = layout.size;
   for (std::size_t i = 0; i < spec.layers.size(); ++i)
     layout.layers.push_back(append_layer(layout, spec, i));

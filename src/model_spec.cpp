@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "encoder_choice.h"
 #include "kanbench/model_file.h"
 #include "kanbench/run.h"
 #include "layer_spec.h"
@@ -74,6 +75,10 @@ ModelSpec parse_model_spec(const std::string& json, const std::string& source) {
   object.read("network_type", spec.network_type);
   check_network_type(spec.network_type, at);
   spec.encoder = read_variant<Encoder>(object.take("encoder"), at + ".encoder");
+  if (width(spec.encoder) > kMaxEncoderWidth)
+    throw Error(at + ".encoder: makes " + std::to_string(width(spec.encoder)) +
+                " numbers of a point, at most " + std::to_string(kMaxEncoderWidth) +
+                " are possible");
   spec.layers = read_layers(object.take("layers"), width(spec.encoder), at + ".layers");
   std::string activation;
   object.read("output_activation", activation);

@@ -4,7 +4,8 @@
 #include <array>
 
 #include "axis.h"
-#include "decoder_kind.h"
+#include "decoder_axis.h"
+#include "encoder_axis.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/recipe.h"
@@ -16,15 +17,13 @@ namespace {
 
 /// What an entry says, each axis in its place of the product's order.
 struct Entry {
-  std::vector<Axis> axes, decoder_axes;
+  std::vector<Axis> axes, decoder_axes, encoder_axes;
   std::vector<std::string> network_types;
 };
 
 /// The axes that vary slowest, outermost first; the others follow as they stand in the file.
 constexpr std::array outermost{"log2_hashmap_size", "n_neurons", "n_hidden_layers", "n_levels",
                                "n_features_per_level"};
-/// Those of decoder_params, which vary fastest of all; their others follow.
-constexpr std::array innermost{"grid_radius", "num_grids", "use_base_update"};
 
 template <std::size_t N>
 std::size_t rank(const std::array<const char*, N>& names, const Axis& axis) {
@@ -64,7 +63,9 @@ std::vector<Axis> read_axes(const JsonNode::Object& object, std::span<const RunK
     const Place here{place.source, member_path(place.path, name)};
     if (const RunKey* key = find_key(keys, name)) {
       const JsonNode* step = key->is_number() ? find_member(object, name + "_step") : nullptr;
-      axes.push_back(read_axis(*key, value, step, here, limit));
+      axes.push_back(key->name == std::string("encoder")
+                         ? read_encoder_axis(*key, value, here, limit)
+                         : read_axis(*key, value, step, here, limit));
       continue;
     }
     const RunKey* stepped =
@@ -100,12 +101,29 @@ std::vector<std::string> read_network_types(const JsonNode& value, const Place& 
   return types;
 }
 
-void require_keys(const std::vector<Axis>& axes, const Place& place) {
-  std::vector<std::string> missing;
-  for (const RunKey& key : run_keys())
-    if (key.required &&
-        std::none_of(axes.begin(), axes.end(), [&](const Axis& axis) { return axis.key == &key; }))
-      missing.emplace_back(key.name);
+/// The encoders of an entry's runs.
+std::vector<EncoderChoice> encoders_of(const Entry& entry) {
+  std::vector<EncoderChoice> all;
+  for (const Axis& axis : entry.axes)
+    if (axis.key->name == std::string("encoder"))
+      for (const Setting& setting : axis.settings)
+        all.push_back(parse_choice(std::get<std::string>(setting)));
+  if (all.empty()) all.push_back(parse_choice(Run{}.encoder));
+  return all;
+}
+
+void require_keys(const Entry& entry, const Place& place) {
+  EncoderNumbers overrides;
+  for (const Axis& axis : entry.encoder_axes) overrides.emplace_back(axis.key->name, 0);
+  std::vector<std::string> required, missing;
+  for (const EncoderChoice& choice : encoders_of(entry))
+    for (std::string& name : required_keys(choice, overrides)) required.push_back(std::move(name));
+  for (const RunKey& key : run_keys()) {
+    const bool given = std::any_of(entry.axes.begin(), entry.axes.end(),
+                                   [&](const Axis& axis) { return axis.key == &key; });
+    const bool wanted = key.required || std::count(required.begin(), required.end(), key.name);
+    if (wanted && !given) missing.emplace_back(key.name);
+  }
   if (!missing.empty())
     throw Error(place.source + ": " + place.path + " lacks " + join(missing) +
                 ", which every run must have");
@@ -122,57 +140,9 @@ std::vector<Axis> read_inner_axes(const JsonNode& value, std::span<const RunKey>
                    });
 }
 
-/// The layers of a custom decoder: one list of them, or {"values": [...]} of lists.
-std::vector<Axis> read_layer_axis(const JsonNode& value, const Place& place, std::int64_t limit) {
-  static const RunKey key{
-      "layers", RunKey::Kind::word, 0, 0, {}, false, [](Run& run, const Setting& s) {
-        run.kan.layers = std::get<std::string>(s);
-      }};
-  Axis axis{&key, {}, 0};
-  const auto add = [&](const JsonNode& layers, const Place& here) {
-    if (!layers.as<JsonNode::List>()) refuse(here, layers, "a list of layers like [{\"out\": 1}]");
-    axis.settings.emplace_back(to_text(layers));
-  };
-  const auto* sweep = value.as<JsonNode::Object>();
-  if (!sweep) {
-    add(value, place);
-    return {axis};
-  }
-  const auto* lists = sweep->size() == 1 && sweep->front().first == "values"
-                          ? sweep->front().second.as<JsonNode::List>()
-                          : nullptr;
-  if (!lists || lists->empty() || lists->size() > static_cast<std::size_t>(limit))
-    refuse(place, value, "a list of layers or {\"values\": [one list or more]}");
-  const std::string path = member_path(place.path, "values");
-  for (std::size_t i = 0; i < lists->size(); ++i)
-    add((*lists)[i], {place.source, item_path(path, i)});
-  return {axis};
-}
-
-bool takes(const std::string& type, const Axis& axis) {
-  if (axis.key->name == std::string("layers")) return type == "custom";
-  return decoder_kind(type).takes(axis.key->name);
-}
-
-/// Refuses what no decoder of the entry takes. The three that KAN-INR's files always have may stand
-/// beside an MLP alone.
-void check_decoder_axes(const Entry& entry, bool layers, const Place& place) {
-  const auto& types = entry.network_types;
-  for (const Axis& axis : entry.decoder_axes) {
-    const std::string key = axis.key->name;
-    if (rank(innermost, axis) < innermost.size()) continue;
-    if (std::none_of(types.begin(), types.end(),
-                     [&](const std::string& type) { return takes(type, axis); }))
-      throw Error(place.source + ": " +
-                  member_path(member_path(place.path, "decoder_params"), key) +
-                  " is of no use to " + join(types) + ": leave it out");
-  }
-  const bool custom = std::find(types.begin(), types.end(), "custom") != types.end();
-  if (layers != custom)
-    throw Error(place.source + ": " + place.path +
-                (custom ? " trains a custom decoder, but lacks layers"
-                        : " has layers, but custom is not among its network_types") +
-                ": write both or neither");
+[[noreturn]] void refuse_twice(const Place& place) {
+  throw Error(place.source + ": " + place.path +
+              " stands beside its other name, decoder_params or kan_params: write one of them");
 }
 
 Entry read_entry(const JsonNode& node, const Place& place, std::vector<std::string> network_types,
@@ -188,25 +158,26 @@ Entry read_entry(const JsonNode& node, const Place& place, std::vector<std::stri
                   if (name == "network_types") {
                     entry.network_types = read_network_types(value, here);
                   } else if (name == "kan_params" || name == "decoder_params") {
-                    if (!entry.decoder_axes.empty())
-                      throw Error(here.source + ": " + here.path +
-                                  " stands beside its other name, decoder_params or kan_params: " +
-                                  "write one of them");
+                    if (!entry.decoder_axes.empty()) refuse_twice(here);
                     entry.decoder_axes = read_inner_axes(value, decoder_keys(), here, limit);
-                    order(innermost, entry.decoder_axes);
+                    order(common_decoder_keys, entry.decoder_axes);
                   } else if (name == "layers") {
-                    layers = read_layer_axis(value, here, limit);
+                    layers = {read_layer_axis(value, here, limit)};
                   } else if (name == "decomposition") {
                     decomposition = read_inner_axes(value, decomposition_keys(), here, limit);
+                  } else if (name == "encoder_params") {
+                    entry.encoder_axes = read_inner_axes(value, encoder_keys(), here, limit);
                   } else {
                     auto known = key_names(run_keys());
                     known.insert(known.end(), {"network_types", "decoder_params", "kan_params",
-                                               "layers", "decomposition"});
+                                               "layers", "encoder_params", "decomposition"});
                     refuse_key(place, name, std::move(known));
                   }
                 });
-  require_keys(entry.axes, place);
-  check_decoder_axes(entry, !layers.empty(), place);
+  require_keys(entry, place);
+  check_decoder_axes(entry.network_types, entry.decoder_axes, !layers.empty(), place);
+  check_encoder_params(encoders_of(entry), entry.encoder_axes,
+                       {place.source, member_path(place.path, "encoder_params")});
   order(outermost, entry.axes);
   entry.axes.insert(entry.axes.end(), decomposition.begin(), decomposition.end());
   entry.decoder_axes.insert(entry.decoder_axes.end(), layers.begin(), layers.end());
@@ -224,18 +195,13 @@ std::int64_t product(const std::vector<Axis>& axes, std::int64_t limit) {
   return points;
 }
 
-/// Those of the decoder's axes that it takes.
-std::vector<Axis> axes_of(const Entry& entry, const std::string& type) {
-  std::vector<Axis> axes;
-  for (const Axis& axis : entry.decoder_axes)
-    if (takes(type, axis)) axes.push_back(axis);
-  return axes;
-}
-
 std::int64_t count_runs(const Entry& entry, std::int64_t limit) {
   std::int64_t kinds = 0;
-  for (const std::string& type : entry.network_types) kinds += product(axes_of(entry, type), limit);
-  const std::int64_t points = product(entry.axes, limit);
+  for (const std::string& type : entry.network_types)
+    kinds += product(axes_of_decoder(type, entry.decoder_axes), limit);
+  std::vector<Axis> axes = entry.axes;
+  axes.insert(axes.end(), entry.encoder_axes.begin(), entry.encoder_axes.end());
+  const std::int64_t points = product(axes, limit);
   return points > limit / kinds ? limit + 1 : points * kinds;
 }
 
@@ -254,20 +220,23 @@ int cube_root(std::int64_t value) {
   return static_cast<int>(root);
 }
 
-void settle(Run& run) {
-  if (run.base_resolution == 0)
-    run.base_resolution = cube_root(std::int64_t{1} << run.log2_hashmap_size);
-  if (run.log2_hashmap_size == 0) run.encoder = "identity";
+void settle(Run& run, const EncoderNumbers& numbers, const Place& place) {
+  if (run.base_resolution < 0) {
+    const double* over = find_number(numbers, "log2_hashmap_size");
+    const int log2 = over ? static_cast<int>(*over) : std::max(run.log2_hashmap_size, 0);
+    run.base_resolution = cube_root(std::int64_t{1} << log2);
+  }
+  settle_encoder(run, numbers, place.source + ": " + place.path + ": ");
 }
 
-KanParameters decoder_start(const std::string& type, const std::vector<Axis>& axes) {
-  KanParameters kan = decoder_kind(type).defaults;
-  for (const Axis& axis : axes) {
-    if (axis.key->name == std::string("grid_radius")) kan.grid_radius_step = axis.step;
-    if (axis.key->name == std::string("num_grids"))
-      kan.num_grids_step = static_cast<int>(std::min(axis.step, 64.0));
+template <class Leaf>
+void each_numbers(std::span<const Axis> axes, EncoderNumbers& numbers, const Leaf& leaf) {
+  if (axes.empty()) return leaf(numbers);
+  for (const Setting& setting : axes.front().settings) {
+    numbers.emplace_back(axes.front().key->name, to_number(setting));
+    each_numbers(axes.subspan(1), numbers, leaf);
+    numbers.pop_back();
   }
-  return kan;
 }
 
 /// A custom decoder's widths are its layers'; throws where they are none.
@@ -280,22 +249,28 @@ void settle_layers(Run& run, const std::string& source) try {
   throw Error(source + ": " + error.what());
 }
 
-void append_runs(const Entry& entry, const std::string& dataset, const std::string& source,
+void append_runs(const Entry& entry, const std::string& dataset, const Place& place,
                  std::vector<Run>& runs) {
-  const auto add = [&](Run run) {
-    settle(run);
-    if (!run.kan.layers.empty()) settle_layers(run, source);
-    run.index = static_cast<std::int64_t>(runs.size());
-    runs.push_back(std::move(run));
+  EncoderNumbers numbers;
+  const auto add = [&](const Run& point) {
+    each_numbers(entry.encoder_axes, numbers, [&](const EncoderNumbers& given) {
+      Run run = point;
+      settle(run, given, place);
+      if (!run.kan.layers.empty()) settle_layers(run, place.source);
+      run.index = static_cast<std::int64_t>(runs.size());
+      runs.push_back(std::move(run));
+    });
   };
   Run start;
   start.dataset = dataset;
+  // Until it is settled: the file does not say.
+  start.log2_hashmap_size = -1;
   each_point(entry.axes, start, [&](const Run& point) {
     for (const std::string& type : entry.network_types) {
       Run run = point;
       run.network_type = type;
-      const std::vector<Axis> axes = axes_of(entry, type);
-      run.kan = decoder_start(type, axes);
+      const std::vector<Axis> axes = axes_of_decoder(type, entry.decoder_axes);
+      run.kan = start_of_decoder(type, axes);
       each_point(axes, run, add);
     }
   });
@@ -329,7 +304,7 @@ std::vector<Run> parse_runs(const std::string& text, const std::string& source,
     if (count_runs(entry, limit) > limit - static_cast<std::int64_t>(runs.size()))
       throw Error(source + ": " + place.path + " brings the file to more than " +
                   std::to_string(limit) + " runs, sweep over fewer values");
-    append_runs(entry, dataset, source, runs);
+    append_runs(entry, dataset, place, runs);
   };
   for (const auto& [dataset, node] : *datasets) {
     const Place place{source, member_path("", dataset)};

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "decoder_kind.h"
+#include "encoder_choice.h"
 
 namespace kanbench {
 
@@ -13,11 +14,7 @@ ModelSpec make_spec(const Run& run) {
   spec.output = run.output_activation == "Sigmoid" ? OutputActivation::sigmoid
                 : run.output_activation == "ReLU"  ? OutputActivation::relu
                                                    : OutputActivation::none;
-  if (run.encoder == "identity" || run.log2_hashmap_size == 0)
-    spec.encoder = encoder::Identity{};
-  else
-    spec.encoder = encoder::HashGrid{run.n_levels, run.n_features_per_level, run.log2_hashmap_size,
-                                     run.base_resolution, run.per_level_scale};
+  spec.encoder = make_encoder(run);
   spec.layers = decoder_kind(run.network_type).layers(run, width(spec.encoder));
   return spec;
 }

@@ -7,6 +7,7 @@
 
 #include "decimal.h"
 #include "decoder_kind.h"
+#include "encoder_choice.h"
 #include "hash.h"
 #include "kanbench/error.h"
 #include "run_key.h"
@@ -230,6 +231,24 @@ void add_training(const Run& run, nlohmann::ordered_json& json) {
   }
 }
 
+nlohmann::ordered_json json_of(const PartChoice& part) {
+  if (part.bare) return part.name;
+  nlohmann::ordered_json json{{"name", part.name}};
+  std::visit(
+      [&](const auto& one) {
+        one.fields(one, [&](const char* key, const auto& value) { json[key] = value; });
+      },
+      make_part(part));
+  return json;
+}
+
+nlohmann::ordered_json json_of(const EncoderChoice& choice) {
+  if (choice.size() == 1) return json_of(choice[0]);
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const PartChoice& part : choice) list.push_back(json_of(part));
+  return list;
+}
+
 }  // namespace
 
 std::string to_json(const Run& run) {
@@ -237,14 +256,15 @@ std::string to_json(const Run& run) {
                               {"lrate_decay", run.lrate_decay},
                               {"epochs", run.epochs},
                               {"n_neurons", run.n_neurons},
-                              {"n_hidden_layers", run.n_hidden_layers},
-                              {"n_levels", run.n_levels},
-                              {"n_features_per_level", run.n_features_per_level},
-                              {"per_level_scale", run.per_level_scale},
-                              {"log2_hashmap_size", run.log2_hashmap_size},
-                              {"base_resolution", run.base_resolution},
-                              {"zfp_enc", run.zfp_enc},
-                              {"zfp_mlp", run.zfp_mlp}};
+                              {"n_hidden_layers", run.n_hidden_layers}};
+  // What an encoder does without may be missing.
+  if (run.n_levels > 0) json["n_levels"] = run.n_levels;
+  if (run.n_features_per_level > 0) json["n_features_per_level"] = run.n_features_per_level;
+  if (run.per_level_scale > 0) json["per_level_scale"] = run.per_level_scale;
+  json["log2_hashmap_size"] = run.log2_hashmap_size;
+  if (run.base_resolution > 0) json["base_resolution"] = run.base_resolution;
+  json["zfp_enc"] = run.zfp_enc;
+  json["zfp_mlp"] = run.zfp_mlp;
   if (const auto parameters = decoder_json(run); !parameters.empty())
     json[run.network_type == "fastkan" ? "kan_params" : "decoder_params"] = parameters;
   if (!run.kan.layers.empty()) json["layers"] = nlohmann::ordered_json::parse(run.kan.layers);
@@ -253,7 +273,7 @@ std::string to_json(const Run& run) {
   if (run.batch_size > 0) json["batch_size"] = run.batch_size;
   json["seed"] = run.seed;
   json["network_types"] = {run.network_type};
-  json["encoder"] = run.encoder;
+  json["encoder"] = json_of(parse_choice(run.encoder));
   json["precision"] = run.precision;
   add_training(run, json);
   if (const auto how = json_of(run.decomposition); !how.empty()) json["decomposition"] = how;

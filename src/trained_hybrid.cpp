@@ -11,12 +11,13 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What all bricks have in common: the decoder, and the levels up to the resolution.
+// What all bricks have in common: the decoder, and the tables up to the resolution.
 std::vector<Range> shared_ranges(const Layout& layout, int resolution) {
   std::vector<Range> shared;
-  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
-    const Slice& slice = layout.slices[l];
-    if (layout.levels[l].resolution <= static_cast<std::uint32_t>(resolution))
+  for (std::size_t i = 0; i < layout.tables.size(); ++i) {
+    const Slice& slice = layout.slices[i];
+    if (kanbench::resolution(table_level(layout, i).geometry) <=
+        static_cast<std::uint32_t>(resolution))
       shared.push_back({slice.offset, slice.offset + slice.size()});
   }
   shared.push_back({layout.decoder_begin, layout.size});

@@ -101,12 +101,13 @@ void gather(const Layout& layout, int features, const std::vector<float>& points
   float x[3];
   for (int d = 0; d < 3; ++d) x[d] = points[static_cast<std::size_t>(d * rows + row)];
   for (int l = 0; l < static_cast<int>(layout.levels.size()); ++l)
-    layout.levels[static_cast<std::size_t>(l)].gather(x, [&](std::uint32_t entry, float weight) {
-      for (int f = 0; f < features; ++f)
-        emit(static_cast<std::size_t>(layout.slices[static_cast<std::size_t>(l)].offset +
-                                      std::int64_t{entry} * features + f),
-             l * features + f, weight);
-    });
+    std::get<encoder::GridLevel>(layout.levels[static_cast<std::size_t>(l)].geometry)
+        .gather(x, [&](std::uint32_t entry, float weight) {
+          for (int f = 0; f < features; ++f)
+            emit(static_cast<std::size_t>(layout.slices[static_cast<std::size_t>(l)].offset +
+                                          std::int64_t{entry} * features + f),
+                 l * features + f, weight);
+        });
 }
 
 constexpr float kUntouched = -7777;

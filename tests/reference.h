@@ -1,6 +1,7 @@
 #pragma once
 // The whole model in plain loops over the shared arithmetic, in double: what backends are held to.
 
+#include <algorithm>
 #include <variant>
 #include <vector>
 
@@ -19,8 +20,16 @@ class Reference {
         parameters(block.begin(), block.end()),
         gradient(block.size()) {}
 
+  /// What the encoder makes of a point.
+  std::vector<double> features(const double* point) const {
+    std::vector<double> x(static_cast<std::size_t>(width(spec_.encoder)));
+    for (const Level& level : layout_.levels)
+      make(level, point, [&](int f, double value) { x[level.first + f] += value; });
+    return x;
+  }
+
   double predict(const double* point) {
-    inputs_ = {encode(point)};
+    inputs_ = {features(point)};
     for (const Layer& layer : spec_.layers)
       inputs_.emplace_back(static_cast<std::size_t>(layer.out));
     for (std::size_t l = 0; l < spec_.layers.size(); ++l) {
@@ -64,35 +73,48 @@ class Reference {
     return numbers[base_layer(l) + 1].data();
   }
 
-  std::vector<double> encode(const double* point) const {
-    if (layout_.levels.empty()) return {point, point + 3};
-    std::vector<double> x(static_cast<std::size_t>(width(spec_.encoder)));
-    for (std::size_t l = 0; l < layout_.levels.size(); ++l) {
-      const std::int64_t n = layout_.slices[l].columns;
-      layout_.levels[l].gather(point, [&](std::uint32_t row, double w) {
-        for (std::int64_t f = 0; f < n; ++f)
-          x[l * n + f] += w * parameters[layout_.slices[l].offset + row * n + f];
-      });
-    }
-    return x;
+  // Calls emit(f, part) with parts that add up to the level's number f.
+  template <class T, class Emit>
+  void make(const Level& level, const T* point, Emit emit) const {
+    std::visit(
+        [&](const auto& g) {
+          if constexpr (std::decay_t<decltype(g)>::kCorners == 0) {
+            g.evaluate(point, emit);
+          } else {
+            const double* table = parameters.data() + layout_.slices[level.slice].offset;
+            g.gather(point, [&](std::uint32_t row, T w) {
+              for (int f = 0; f < level.features; ++f)
+                emit(f, w * T(table[std::int64_t{row} * level.features + f]));
+            });
+          }
+        },
+        level.geometry);
   }
 
   void scatter(const double* point, const std::vector<double>& dx, double* dpoint) {
-    for (int d = 0; d < 3; ++d) dpoint[d] = layout_.levels.empty() ? dx[d] : 0;
-    for (std::size_t l = 0; l < layout_.levels.size(); ++l) {
-      const std::int64_t n = layout_.slices[l].columns, offset = layout_.slices[l].offset;
-      layout_.levels[l].gather(point, [&](std::uint32_t row, double w) {
-        for (std::int64_t f = 0; f < n; ++f) gradient[offset + row * n + f] += w * dx[l * n + f];
-      });
+    std::fill_n(dpoint, 3, 0.0);
+    for (const Level& level : layout_.levels) {
+      const double* dlevel = dx.data() + level.first;
+      if (level.has_table()) scatter_level(level, point, dlevel);
       for (int d = 0; d < 3; ++d) {
         Dual<double> x[3] = {point[0], point[1], point[2]};
         x[d].d = 1;
-        layout_.levels[l].gather(x, [&](std::uint32_t row, Dual<double> w) {
-          for (std::int64_t f = 0; f < n; ++f)
-            dpoint[d] += w.d * parameters[offset + row * n + f] * dx[l * n + f];
-        });
+        make(level, x, [&](int f, Dual<double> value) { dpoint[d] += value.d * dlevel[f]; });
       }
     }
+  }
+
+  void scatter_level(const Level& level, const double* point, const double* dlevel) {
+    double* table = gradient.data() + layout_.slices[level.slice].offset;
+    std::visit(
+        [&](const auto& g) {
+          if constexpr (std::decay_t<decltype(g)>::kCorners > 0)
+            g.gather(point, [&](std::uint32_t row, double w) {
+              for (int f = 0; f < level.features; ++f)
+                table[std::int64_t{row} * level.features + f] += w * dlevel[f];
+            });
+        },
+        level.geometry);
   }
 
   double activate(double y) const {

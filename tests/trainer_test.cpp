@@ -220,7 +220,8 @@ TEST(Trainer, UntouchedEntriesStayUnlessAdamIsToTheLetter) {
     const std::vector<float> after = model.download();
     std::int64_t row = -1;
     const float near_origin[3] = {0.13f, 0.13f, 0.13f};
-    model.layout().levels[0].gather(near_origin, [&](std::uint32_t r, float) { row = r; });
+    std::get<encoder::GridLevel>(model.layout().levels[0].geometry)
+        .gather(near_origin, [&](std::uint32_t r, float) { row = r; });
     EXPECT_EQ(before[2 * row] == after[2 * row], skip);
   }
 }

@@ -48,7 +48,10 @@ struct ModelSpec {
 /// tensors, each from a multiple of 16 floats; the gaps are zero.
 struct Layout {
   std::vector<Slice> slices;
-  std::vector<encoder::GridLevel> levels;
+  /// In the order of the decoder's input.
+  std::vector<Level> levels;
+  /// Which of the levels have a table: in the slices' order, so that tables[i] has slices[i].
+  std::vector<int> tables;
   std::vector<LayerOffsets> layers;
   /// Floats in the block; the decoder's part is from decoder_begin to the end.
   std::int64_t size = 0, decoder_begin = 0;
@@ -56,9 +59,15 @@ struct Layout {
   std::int64_t parameters = 0;
 };
 
-/// The layout of `spec`. Throws Error for more than 2^60 parameters, and for a grid whose finest
-/// level is beyond what float32 can place points in; `source` is what the message begins with.
+/// The layout of `spec`. Throws Error for more than 2^60 parameters, for a level with more than
+/// 2^30 of them, and for one that is finer than float32 can place points in; `source` is what the
+/// message begins with.
 Layout make_layout(const ModelSpec& spec, const std::string& source = "");
+
+/// The level that has layout.slices[table].
+inline const Level& table_level(const Layout& layout, std::size_t table) {
+  return layout.levels[static_cast<std::size_t>(layout.tables[table])];
+}
 
 /// The layer's parameters (or gradients) within a block.
 template <class T>

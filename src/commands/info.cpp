@@ -129,7 +129,7 @@ Json describe_file(const std::string& path) {
 
 // A field; an enumeration by its word.
 template <class Value>
-Json as_json(const Value& value) {
+requires(std::is_enum_v<Value> || std::is_arithmetic_v<Value>) Json as_json(const Value& value) {
   if constexpr (std::is_enum_v<Value>)
     return words_of(value)[static_cast<std::size_t>(value)];
   else
@@ -142,7 +142,13 @@ Json describe_set() {
   Json all = Json::array();
   const auto one = [&](auto member) {
     Json fields = Json::object();
-    member.fields(member, [&](const char* key, auto& value) { fields[key] = as_json(value); });
+    member.fields(member, [&](const char* key, auto& value) {
+      if constexpr (requires { as_json(value); })
+        fields[key] = as_json(value);
+      else
+        for (const auto& part : value)
+          fields[key].push_back(std::visit([](const auto& p) { return p.name; }, part));
+    });
     all.push_back({{"name", member.name}, {"fields", fields}});
   };
   [&]<std::size_t... I>(std::index_sequence<I...>) {

@@ -160,7 +160,7 @@ OneRank measure_one_rank(const Run& run, const Volume& volume, Backend& backend,
     const Layout& layout = timed.model().layout();
     one.parameters = layout.parameters;
     one.costs.decoder = layout.size - layout.decoder_begin;
-    for (std::size_t l = 0; l < layout.levels.size(); ++l)
+    for (std::size_t l = 0; l < layout.tables.size(); ++l)
       one.costs.levels.push_back(layout.slices[l].size());
   }
   TimedRun timed(run, volume, backend, std::max<std::int64_t>(1, one.rows / 8));
@@ -191,8 +191,8 @@ ScalingPlan plan_of(const std::string& word, const Run& run, const Volume& volum
   plan.share_every = run.decomposition.share_every;
   const Layout layout = make_layout(make_spec(run));
   std::int64_t shared = layout.size - layout.decoder_begin;
-  for (std::size_t l = 0; l < layout.levels.size(); ++l)
-    if (layout.levels[l].resolution <=
+  for (std::size_t l = 0; l < layout.tables.size(); ++l)
+    if (resolution(table_level(layout, l).geometry) <=
         static_cast<std::uint32_t>(run.decomposition.share_resolution))
       shared += layout.slices[l].size();
   plan.shared_bytes = kHybridBytesPerFloat * static_cast<double>(shared);

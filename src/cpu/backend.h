@@ -15,7 +15,7 @@
 
 namespace kanbench::cpu {
 
-/// What a step has touched of one level's gradient, by share of its rows.
+/// What a step has touched of one table's gradient, by share of its rows.
 struct LevelTouch {
   std::vector<std::uint8_t> flags;
   std::vector<std::vector<std::uint32_t>> lines;
@@ -42,9 +42,9 @@ struct Tiling {
   float* features = nullptr;
 };
 
-/// A range of one level's rows, the `index`th, that one thread owns while gradients are scattered.
+/// A range of one table's rows, the `index`th, that one thread owns while gradients are scattered.
 struct LevelShare {
-  int level;
+  int table;
   std::size_t index;
   std::int64_t first, rows;
 };
@@ -107,9 +107,9 @@ class CpuBackend : public Backend {
                         const Objective& objective);
   void reduce(Model& model, const DecoderPlan& plan, int chunks);
   // update.cpp
-  void share_level(const Model& model, int l, std::int64_t shares,
+  void share_table(const Model& model, int table, std::int64_t shares,
                    std::vector<LevelShare>& all) const;
-  std::vector<LevelShare> share_levels(const Model& model, std::int64_t rows) const;
+  std::vector<LevelShare> share_tables(const Model& model, std::int64_t rows) const;
   void scatter_share(Model& model, const Tiling& tiling, const LevelShare& share);
   void scatter(Model& model, const Tiling& tiling);
   void scatter_by_level(Model& model, const Tiling& tiling, const Ready& ready);

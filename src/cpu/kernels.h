@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kanbench/math/activation.h"
-#include "kanbench/math/encoder/hash_grid.h"
+#include "kanbench/math/level.h"
 #include "kanbench/math/loss.h"
 #include "kanbench/math/optimizer.h"
 #include "kanbench/math/random.h"
@@ -92,12 +92,16 @@ struct TileArguments {
   float* values;
 };
 
-/// One level of a hash grid over tiles: points[3][rows] and features[features][rows] of tile t are
+/// One level of an encoder over tiles: points[3][rows] and features[features][rows] of tile t are
 /// at points + t * point_tile, values + t * feature_tile.
 struct LevelArguments {
-  encoder::GridLevel level;
+  /// Which alternative of Geometry it is, and where it lies.
+  int kind;
+  const void* geometry;
   int features;
+  /// The rows' numbers, rows_there rows; null where the level has no table.
   float* table;
+  std::int64_t rows_there;
   const float* points;
   float* values;
   std::int64_t tiles, point_tile, feature_tile;

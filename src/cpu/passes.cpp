@@ -19,14 +19,18 @@ constexpr std::int64_t kPredictRows = 1 << 16;
 LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,
                                std::int64_t first_tile, std::int64_t tiles) {
   const Layout& layout = model.layout();
-  const Slice& slice = layout.slices[static_cast<std::size_t>(l)];
-  const int features = static_cast<int>(slice.columns), rows = tiling.rows;
+  const Level& level = layout.levels[static_cast<std::size_t>(l)];
+  const int rows = tiling.rows;
   LevelArguments a;
-  a.level = layout.levels[static_cast<std::size_t>(l)];
-  a.features = features;
-  a.table = block + slice.offset;
+  a.kind = static_cast<int>(level.geometry.index());
+  a.geometry = std::visit([](const auto& g) -> const void* { return &g; }, level.geometry);
+  a.features = level.features;
+  const Slice* slice =
+      level.has_table() ? &layout.slices[static_cast<std::size_t>(level.slice)] : nullptr;
+  a.table = slice ? block + slice->offset : nullptr;
+  a.rows_there = slice ? slice->rows : 0;
   a.points = tiling.points + first_tile * 3 * rows;
-  a.values = tiling.features + (first_tile * tiling.width + std::int64_t{l} * features) * rows;
+  a.values = tiling.features + (first_tile * tiling.width + level.first) * rows;
   a.tiles = tiles;
   a.point_tile = 3 * rows;
   a.feature_tile = tiling.width * rows;
@@ -58,10 +62,6 @@ Tiling CpuBackend::tile(const Model& model, ConstRows points, int rows) {
 
 void CpuBackend::encode(const Model& model, const Tiling& t) {
   const auto levels = static_cast<std::int64_t>(model.layout().levels.size());
-  if (levels == 0) {
-    std::copy_n(t.points, t.tiles * t.width * t.rows, t.features);
-    return;
-  }
   const std::int64_t blocks = ceil_divide(t.tiles, kEncodeTiles);
   parallel(levels * blocks, [&](std::int64_t task) {
     const std::int64_t first = task % blocks * kEncodeTiles;
@@ -119,7 +119,7 @@ BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targe
     a.plan = &plan;
     a.parameters = model.parameters().data();
     a.scratch = scratch;
-    a.skip_input = model.layout().levels.empty();
+    a.skip_input = model.layout().tables.empty();
     a.loss = plain(objective.loss);
     a.scale = static_cast<float>(objective.scale);
     a.sums = sums + chunk * plan.sums;

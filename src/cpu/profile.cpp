@@ -108,15 +108,40 @@ Stage by_bandwidth(const char* name, double seconds, double flops, double bytes,
   return {name, seconds, flops, bytes, "bandwidth", bytes / seconds / top.bytes_per_second};
 }
 
-// Seconds that random rows alone would take for eight corners of every level.
+// Seconds that random rows alone would take for the corners of every table.
 double gather_floor(const Layout& layout, std::int64_t rows) {
   double seconds = 0;
-  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
-    const std::int64_t row = layout.slices[l].columns * 4;
-    seconds +=
-        8.0 * static_cast<double>(rows) / measure_random_rows(layout.levels[l].entries * row, row);
+  for (std::size_t i = 0; i < layout.tables.size(); ++i) {
+    const Slice& slice = layout.slices[i];
+    const std::int64_t row = slice.columns * 4;
+    seconds += corners(table_level(layout, i).geometry) * static_cast<double>(rows) /
+               measure_random_rows(slice.rows * row, row);
   }
   return seconds;
+}
+
+// What levels of one kind take for a point: operations, and numbers read or written.
+struct LevelWork {
+  double flops = 0, numbers = 0;
+};
+
+LevelWork encode_work(const Layout& layout, bool tables) {
+  LevelWork work;
+  for (const Level& level : layout.levels) {
+    if (level.has_table() != tables) continue;
+    const double corner = corners(level.geometry), features = level.features;
+    work.flops += (tables ? 50 : 0) + features * flops_a_number(level.geometry);
+    work.numbers += corner * features + features + 3;
+  }
+  return work;
+}
+
+// Scattering also writes the rows that it reads.
+LevelWork scatter_work(const Layout& layout) {
+  LevelWork work = encode_work(layout, true);
+  for (const Level& level : layout.levels)
+    if (level.has_table()) work.numbers += corners(level.geometry) * level.features - 3;
+  return work;
 }
 
 }  // namespace
@@ -139,7 +164,7 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
   const ConstRows wanted{targets.data(), rows, 1, rows};
   const Stream stream = make_stream(1, 0, Purpose::samples);
   const double n = static_cast<double>(rows);
-  const double features = width(spec.encoder), levels = static_cast<double>(layout.levels.size());
+  const double features = width(spec.encoder);
   std::vector<Stage> stages;
 
   double seconds = best_seconds([&] {
@@ -149,12 +174,16 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
                                 n * (16 + 8.0 * static_cast<double>(size_of(volume.dtype))), top));
 
   const Tiling t = tile(model, read, tile_rows(spec, rows));
-  if (levels > 0) {
+  const LevelWork read_tables = encode_work(layout, true), plain = encode_work(layout, false);
+  if (!layout.tables.empty()) {
     const double floor = gather_floor(layout, rows);
     seconds = best_seconds([&] { encode(model, t); });
-    stages.push_back({"encode", seconds, n * (levels * 50 + features * 16),
-                      n * 4 * (8 * features + features + 3 * levels), "random rows",
+    stages.push_back({"encode", seconds, n * (read_tables.flops + plain.flops),
+                      n * 4 * (read_tables.numbers + plain.numbers), "random rows",
                       floor / seconds});
+  } else if (plain.flops > 0) {
+    stages.push_back(by_flops("encode", best_seconds([&] { encode(model, t); }), n * plain.flops,
+                              n * 4 * plain.numbers, top));
   }
   encode(model, t);
   const double forward_seconds = best_seconds([&] {
@@ -171,11 +200,12 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
       by_flops("backward", std::max(both - forward_seconds, 1e-9),
                n * (2 * products_flops(spec) + forward_flops(spec) - products_flops(spec)),
                n * 4 * 2 * features, top));
-  if (levels > 0) {
+  if (!layout.tables.empty()) {
     const double floor = gather_floor(layout, rows);
+    const LevelWork work = scatter_work(layout);
     seconds = best_seconds([&] { scatter(model, t); });
-    stages.push_back({"scatter", seconds, n * (levels * 50 + features * 16),
-                      n * 4 * (2 * 8 * features + features), "random rows", floor / seconds});
+    stages.push_back(
+        {"scatter", seconds, n * work.flops, n * 4 * work.numbers, "random rows", floor / seconds});
   }
   double best = 1e300;
   for (int i = 0; i < 5; ++i) {
@@ -186,9 +216,10 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
     best = std::min(best, seconds_of([&] { update(model, optimizer, i + 1); }));
   }
   double touched = 0;
-  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
-    const double entries = layout.levels[l].entries;
-    touched += layout.slices[l].columns * std::min(entries, 8 * n);
+  for (std::size_t i = 0; i < layout.tables.size(); ++i) {
+    const Slice& slice = layout.slices[i];
+    const double most = corners(table_level(layout, i).geometry) * n;
+    touched += static_cast<double>(slice.columns) * std::min(static_cast<double>(slice.rows), most);
   }
   touched += static_cast<double>(layout.size - layout.decoder_begin);
   stages.push_back(by_bandwidth("update", best, touched * 12, touched * 4 * 8, top));

@@ -1,5 +1,5 @@
-// The table's side of a step: gradients scattered by threads that own a level or a range of its
-// rows, and the optimizer. In one go, a level is updated while its gradient is still in the cache.
+// The table's side of a step: gradients scattered by threads that own a table or a range of its
+// rows, and the optimizer. In one go, a table is updated while its gradient is still in the cache.
 
 #include <algorithm>
 #include <atomic>
@@ -16,10 +16,10 @@ constexpr std::int64_t kUpdateFloats = 1 << 16;
 // Rows of a share are a multiple of this, so that no two shares have a cache line in common.
 constexpr std::int64_t kShareRows = 64;
 
-LevelTouch& touch_of(const Model& model, int l) {
+LevelTouch& touch_of(const Model& model, int table) {
   ModelCache& cache = cache_of(model);
-  if (cache.touched.empty()) cache.touched.resize(model.layout().levels.size());
-  return cache.touched[static_cast<std::size_t>(l)];
+  if (cache.touched.empty()) cache.touched.resize(model.layout().tables.size());
+  return cache.touched[static_cast<std::size_t>(table)];
 }
 
 // Whether a batch touches so little of a level that a list of it is cheaper than a pass over it.
@@ -89,35 +89,36 @@ void zero(float* data, std::int64_t count) {
 
 }  // namespace
 
-void CpuBackend::share_level(const Model& model, int l, std::int64_t shares,
+void CpuBackend::share_table(const Model& model, int table, std::int64_t shares,
                              std::vector<LevelShare>& all) const {
-  const Slice& slice = model.layout().slices[static_cast<std::size_t>(l)];
+  const Slice& slice = model.layout().slices[static_cast<std::size_t>(table)];
   const std::int64_t each = ceil_divide(ceil_divide(slice.rows, shares), kShareRows) * kShareRows;
   for (std::int64_t i = 0; i * each < slice.rows; ++i)
     all.push_back(
-        {l, static_cast<std::size_t>(i), i * each, std::min(each, slice.rows - i * each)});
+        {table, static_cast<std::size_t>(i), i * each, std::min(each, slice.rows - i * each)});
 }
 
-std::vector<LevelShare> CpuBackend::share_levels(const Model& model, std::int64_t rows) const {
-  const auto levels = static_cast<std::int64_t>(model.layout().levels.size());
+std::vector<LevelShare> CpuBackend::share_tables(const Model& model, std::int64_t rows) const {
+  const auto tables = static_cast<std::int64_t>(model.layout().tables.size());
   std::vector<LevelShare> all;
   // The finest levels are the dearest: they go first.
-  for (int l = static_cast<int>(levels) - 1; l >= 0; --l) {
-    const std::int64_t shares = ceil_divide(threads(), levels);
-    LevelTouch& touch = touch_of(model, l);
-    const Slice& slice = model.layout().slices[static_cast<std::size_t>(l)];
+  for (int i = static_cast<int>(tables) - 1; i >= 0; --i) {
+    const std::int64_t shares = ceil_divide(threads(), tables);
+    LevelTouch& touch = touch_of(model, i);
+    const Slice& slice = model.layout().slices[static_cast<std::size_t>(i)];
     touch.listed = touch.listed && worth_listing(slice, rows);
     if (touch.listed) prepare_lists(touch, slice, shares, rows);
-    share_level(model, l, shares, all);
+    share_table(model, i, shares, all);
   }
   return all;
 }
 
 void CpuBackend::scatter_share(Model& model, const Tiling& t, const LevelShare& share) {
-  LevelArguments a = level_arguments(model, share.level, model.gradient().data(), t, 0, t.tiles);
+  const int level = model.layout().tables[static_cast<std::size_t>(share.table)];
+  LevelArguments a = level_arguments(model, level, model.gradient().data(), t, 0, t.tiles);
   a.first_row = static_cast<std::uint32_t>(share.first);
   a.row_count = static_cast<std::uint32_t>(share.rows);
-  LevelTouch& touch = touch_of(model, share.level);
+  LevelTouch& touch = touch_of(model, share.table);
   if (!touch.listed) return kernels_.scatter(a, nullptr);
   TouchedLines lines{touch.flags.data(), touch.lines[share.index].data(),
                      touch.counts[share.index]};
@@ -126,7 +127,7 @@ void CpuBackend::scatter_share(Model& model, const Tiling& t, const LevelShare& 
 }
 
 void CpuBackend::scatter(Model& model, const Tiling& t) {
-  const std::vector<LevelShare> shares = share_levels(model, t.tiles * t.rows);
+  const std::vector<LevelShare> shares = share_tables(model, t.tiles * t.rows);
   parallel(static_cast<std::int64_t>(shares.size()),
            [&](std::int64_t i) { scatter_share(model, t, shares[static_cast<std::size_t>(i)]); });
 }
@@ -136,23 +137,23 @@ void CpuBackend::scatter(Model& model, const Tiling& t) {
 void CpuBackend::scatter_by_level(Model& model, const Tiling& t, const Ready& ready) {
   constexpr std::int64_t kRounds = 4;
   const Layout& layout = model.layout();
-  const auto levels = static_cast<std::int64_t>(layout.levels.size());
-  const std::int64_t at_once = std::min<std::int64_t>(threads(), ceil_divide(levels, kRounds));
+  const auto tables = static_cast<std::int64_t>(layout.tables.size());
+  const std::int64_t at_once = std::min<std::int64_t>(threads(), ceil_divide(tables, kRounds));
   std::int64_t end = layout.decoder_begin;
-  for (std::int64_t left = levels; left > 0; left -= at_once) {
+  for (std::int64_t left = tables; left > 0; left -= at_once) {
     const std::int64_t count = std::min(at_once, left);
     std::vector<LevelShare> shares;
-    for (std::int64_t l = left - 1; l >= left - count; --l) {
+    for (std::int64_t i = left - 1; i >= left - count; --i) {
       // The sum over ranks touches every line.
-      touch_of(model, static_cast<int>(l)).listed = false;
-      share_level(model, static_cast<int>(l), ceil_divide(threads(), count), shares);
+      touch_of(model, static_cast<int>(i)).listed = false;
+      share_table(model, static_cast<int>(i), ceil_divide(threads(), count), shares);
     }
     if (t.tiles > 0)
       parallel(static_cast<std::int64_t>(shares.size()), [&](std::int64_t i) {
         scatter_share(model, t, shares[static_cast<std::size_t>(i)]);
       });
-    for (std::int64_t l = left - 1; l >= left - count; --l) {
-      const std::int64_t begin = layout.slices[static_cast<std::size_t>(l)].offset;
+    for (std::int64_t i = left - 1; i >= left - count; --i) {
+      const std::int64_t begin = layout.slices[static_cast<std::size_t>(i)].offset;
       ready({begin, end});
       end = begin;
     }
@@ -180,8 +181,8 @@ BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets
 }
 
 void CpuBackend::gradient_changed(Model& model) {
-  for (int l = 0; l < static_cast<int>(model.layout().levels.size()); ++l)
-    touch_of(model, l).listed = false;
+  for (int i = 0; i < static_cast<int>(model.layout().tables.size()); ++i)
+    touch_of(model, i).listed = false;
 }
 
 double CpuBackend::squared_norm(const Model& model) {
@@ -230,9 +231,9 @@ bool CpuBackend::update(Model& model, const Optimizer& optimizer, std::int64_t s
   const auto [table, decoder] = steps_of(model, optimizer, step);
   const bool skip = rule_of(optimizer).skip_untouched;
   const Layout& layout = model.layout();
-  for (std::size_t l = 0; l < layout.levels.size(); ++l) {
-    const Slice& slice = layout.slices[l];
-    LevelTouch& touch = touch_of(model, static_cast<int>(l));
+  for (std::size_t i = 0; i < layout.tables.size(); ++i) {
+    const Slice& slice = layout.slices[i];
+    LevelTouch& touch = touch_of(model, static_cast<int>(i));
     // A list names lines of the whole level.
     const bool follow = touch.listed && skip && keeps_all(model);
     for (std::size_t s = 0; s < touch.counts.size(); ++s) {
@@ -260,8 +261,8 @@ bool CpuBackend::update(Model& model, const Optimizer& optimizer, std::int64_t s
 
 bool CpuBackend::update_share(Model& model, bool skip, const UpdateStep& step,
                               const LevelShare& share) {
-  const Slice& slice = model.layout().slices[static_cast<std::size_t>(share.level)];
-  LevelTouch& touch = touch_of(model, share.level);
+  const Slice& slice = model.layout().slices[static_cast<std::size_t>(share.table)];
+  LevelTouch& touch = touch_of(model, share.table);
   if (touch.listed && skip)
     return kernels_.update_lines(update_arguments(model, step, slice.offset, 0, true),
                                  take_list(touch, share.index, true));
@@ -282,27 +283,27 @@ BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets,
   encode(model, t);
   BatchSums sums = train_tiles(model, t, targets, objective);
   add_edge_gradient(model, objective.edges);
-  const std::vector<LevelShare> shares = share_levels(model, t.tiles * t.rows);
-  const auto levels = static_cast<std::int64_t>(shares.size());
+  const std::vector<LevelShare> shares = share_tables(model, t.tiles * t.rows);
+  const auto tables = static_cast<std::int64_t>(shares.size());
   const Layout& layout = model.layout();
   const std::int64_t rest = layout.size - layout.decoder_begin;
   const UpdateStep table = step_of(optimizer, rule.encoder_rate, step);
   const UpdateStep decoder = step_of(optimizer, rule.decoder_rate, step);
   std::atomic<bool> finite = true;
-  parallel(levels + ceil_divide(rest, kUpdateFloats), [&](std::int64_t i) {
+  parallel(tables + ceil_divide(rest, kUpdateFloats), [&](std::int64_t i) {
     bool fine;
-    if (i < levels) {
+    if (i < tables) {
       const LevelShare& share = shares[static_cast<std::size_t>(i)];
       scatter_share(model, t, share);
       fine = update_share(model, rule.skip_untouched, table, share);
     } else {
-      const std::int64_t at = (i - levels) * kUpdateFloats;
+      const std::int64_t at = (i - tables) * kUpdateFloats;
       fine = kernels_.update(update_arguments(model, decoder, layout.decoder_begin + at,
                                               std::min(kUpdateFloats, rest - at), false));
     }
     if (!fine) finite = false;
   });
-  for (int l = 0; l < static_cast<int>(layout.levels.size()); ++l) touch_of(model, l).listed = true;
+  for (int i = 0; i < static_cast<int>(layout.tables.size()); ++i) touch_of(model, i).listed = true;
   sums.finite = finite && std::isfinite(sums.loss);
   return sums;
 }

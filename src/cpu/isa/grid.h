@@ -1,58 +1,24 @@
 #pragma once
-// The hash grid over packs of samples: eight corners' rows and weights, then a gather by feature
+// Levels over packs of samples. Of a table: the corners' rows and weights, then a gather by feature
 // (any count), by pairs, or whole rows at a time where they are 4 or a multiple of 8 floats.
 
 #include <type_traits>
 
-#include "cpu/isa/pack.h"
+#include "cpu/isa/corners.h"
 #include "cpu/isa/transpose.h"
 #include "cpu/kernels.h"
 
 namespace kanbench::cpu::KB_ISA {
 namespace {
 
-/// Rows of the table and weights of the eight corners of kWidth samples.
-struct Corners {
-  Words row[8];
-  Pack weight[8];
-};
-
-KB_HD Corners find_corners(const encoder::GridLevel& level, Pack x, Pack y, Pack z) {
-  const Pack scale(level.scale), half(0.5f), one(1.0f);
-  const Pack p[3] = {x * scale + half, y * scale + half, z * scale + half};
-  Words axis[3][2];
-  Pack weight[3][2];
-  const std::uint32_t res = level.resolution;
-  const std::uint32_t stride[3] = {1, level.dense ? res : 2654435761u,
-                                   level.dense ? res * res : 805459861u};
-  for (int d = 0; d < 3; ++d) {
-    const Words cell = truncate(p[d]);
-    weight[d][1] = p[d] - to_pack(cell);
-    weight[d][0] = one - weight[d][1];
-    axis[d][0] = cell * stride[d];
-    axis[d][1] = axis[d][0] + stride[d];
-  }
-  Corners corners;
-  for (int c = 0; c < 8; ++c) {
-    const Words &i = axis[0][c & 1], &j = axis[1][c >> 1 & 1], &k = axis[2][c >> 2];
-    if (level.dense) {
-      const Words row = i + j + k;
-      corners.row[c] = row < level.entries ? row : row - level.entries;
-    } else {
-      corners.row[c] = (i ^ j ^ k) & (level.entries - 1);
-    }
-    corners.weight[c] = weight[0][c & 1] * weight[1][c >> 1 & 1] * weight[2][c >> 2];
-  }
-  return corners;
-}
-
-/// Corners of kWidth samples as arrays.
+/// Rows and weights of N corners of kWidth samples as arrays.
+template <int N>
 struct CornerArrays {
-  alignas(64) std::uint32_t row[8][kWidth];
-  alignas(64) float weight[8][kWidth];
+  alignas(64) std::uint32_t row[N][kWidth];
+  alignas(64) float weight[N][kWidth];
 
-  KB_HD void set(const Corners& corners) {
-    for (int c = 0; c < 8; ++c) {
+  KB_HD void set(const Corners<N>& corners) {
+    for (int c = 0; c < N; ++c) {
       store_words(row[c], corners.row[c]);
       store(weight[c], corners.weight[c]);
     }
@@ -64,24 +30,26 @@ inline constexpr std::int64_t kFarFloats = 1 << 17;
 inline constexpr int kAhead = 3, kRing = 4;
 
 /// Asks for the rows of one pack.
-KB_HD void prefetch(const LevelArguments& a, const CornerArrays& corners) {
-  for (int c = 0; c < 8; ++c)
+template <int N>
+KB_HD void prefetch(const LevelArguments& a, const CornerArrays<N>& corners) {
+  for (int c = 0; c < N; ++c)
     for (int j = 0; j < kWidth; ++j)
       __builtin_prefetch(a.table + std::int64_t{corners.row[c][j]} * a.features);
 }
 
 /// Calls work(tile, s, corners) for every pack of samples, in order.
-template <class Work>
+template <class G, class Work>
 KB_HD void walk(const LevelArguments& a, Work work) {
-  CornerArrays ring[kRing];
-  const bool far = std::int64_t{a.level.entries} * a.features > kFarFloats;
+  const G geometry = *static_cast<const G*>(a.geometry);
+  CornerArrays<G::kCorners> ring[kRing];
+  const bool far = a.rows_there * a.features > kFarFloats;
   const int ahead = far ? kAhead : 0;
   const std::int64_t per_tile = a.rows / kWidth, packs = a.tiles * per_tile;
   const auto find = [&](std::int64_t i) KB_INLINE {
     const float* points = a.points + i / per_tile * a.point_tile + i % per_tile * kWidth;
-    CornerArrays& corners = ring[i % kRing];
+    auto& corners = ring[i % kRing];
     corners.set(
-        find_corners(a.level, load(points), load(points + a.rows), load(points + 2 * a.rows)));
+        find_corners(geometry, load(points), load(points + a.rows), load(points + 2 * a.rows)));
     if (far) prefetch(a, corners);
   };
   for (std::int64_t i = 0; i < ahead && i < packs; ++i) find(i);
@@ -91,13 +59,14 @@ KB_HD void walk(const LevelArguments& a, Work work) {
   }
 }
 
+template <class G>
 void encode_by_feature(const LevelArguments& a) {
   const auto width = static_cast<std::uint32_t>(a.features);
-  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
+  walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
     float* out = a.values + tile * a.feature_tile + s;
     for (int f = 0; f < a.features; ++f) {
       Pack sum(0.0f);
-      for (int c = 0; c < 8; ++c)
+      for (int c = 0; c < G::kCorners; ++c)
         sum =
             sum + load(corners.weight[c]) * gather(a.table + f, load_words(corners.row[c]) * width);
       store(out + f * a.rows, sum);
@@ -105,12 +74,13 @@ void encode_by_feature(const LevelArguments& a) {
   });
 }
 
+template <class G>
 void encode_pairs(const LevelArguments& a) {
-  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
+  walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
     float* out = a.values + tile * a.feature_tile + s;
     Pack first(0.0f), second(0.0f);
 #pragma GCC unroll 8
-    for (int c = 0; c < 8; ++c) {
+    for (int c = 0; c < G::kCorners; ++c) {
       Pack x, y;
       gather_pair(a.table, load_words(corners.row[c]), x, y);
       const Pack weight = load(corners.weight[c]);
@@ -155,15 +125,15 @@ KB_HD void store_transposed(const float (&values)[kWidth][8], int rows, float* o
   }
 }
 
-template <int N>
+template <class G, int N>
 void encode_rows(const LevelArguments& a) {
   float values[kWidth][8] = {};
-  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
+  walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
     float* out = a.values + tile * a.feature_tile + s;
     for (int f = 0; f < a.features; f += N) {
       for (int j = 0; j < kWidth; ++j) {
         typename Row<N>::Type sum{};
-        for (int c = 0; c < 8; ++c)
+        for (int c = 0; c < G::kCorners; ++c)
           sum += corners.weight[c][j] *
                  Row<N>::load(a.table + std::int64_t{corners.row[c][j]} * a.features + f);
         Row<N>::store(values[j], sum);
@@ -173,15 +143,32 @@ void encode_rows(const LevelArguments& a) {
   });
 }
 
-void encode(const LevelArguments& a) {
-  if (a.features % 8 == 0)
-    encode_rows<8>(a);
+/// A level without a table.
+template <class G>
+void evaluate(const LevelArguments& a) {
+  const G geometry = *static_cast<const G*>(a.geometry);
+  for (std::int64_t tile = 0; tile < a.tiles; ++tile)
+    for (int s = 0; s < a.rows; s += kWidth) {
+      const float* points = a.points + tile * a.point_tile + s;
+      float* out = a.values + tile * a.feature_tile + s;
+      const Pack x[3] = {load(points), load(points + a.rows), load(points + 2 * a.rows)};
+      geometry.evaluate(
+          x, [&](int f, Pack value) KB_INLINE { store(out + std::int64_t{f} * a.rows, value); });
+    }
+}
+
+template <class G>
+void encode_as(const LevelArguments& a) {
+  if constexpr (G::kCorners == 0)
+    evaluate<G>(a);
+  else if (a.features % 8 == 0)
+    encode_rows<G, 8>(a);
   else if (a.features == 4)
-    encode_rows<4>(a);
+    encode_rows<G, 4>(a);
   else if (a.features == 2)
-    encode_pairs(a);
+    encode_pairs<G>(a);
   else
-    encode_by_feature(a);
+    encode_by_feature<G>(a);
 }
 
 KB_HD void touch(TouchedLines* touched, std::int64_t at, int features) {
@@ -194,15 +181,15 @@ KB_HD void touch(TouchedLines* touched, std::int64_t at, int features) {
 
 /// Adds to the table's gradient, N features at a time (1: one by one). Arguments are by value, lest
 /// the compiler read them again after every store.
-template <int N, bool kTouch, bool kSlice>
-KB_HD void scatter_samples(const LevelArguments a, const CornerArrays& corners,
+template <int N, bool kTouch, bool kSlice, int kCorners>
+KB_HD void scatter_samples(const LevelArguments a, const CornerArrays<kCorners>& corners,
                            const float* dvalues, TouchedLines* touched) {
   const std::int64_t width = N == 2 ? 2 : a.features;
   float* const table = a.table;
   for (int j = 0; j < kWidth; ++j) {
     const float* d = dvalues + j * width;
 #pragma GCC unroll 8
-    for (int c = 0; c < 8; ++c) {
+    for (int c = 0; c < kCorners; ++c) {
       if (kSlice && corners.row[c][j] - a.first_row >= a.row_count) continue;
       const std::int64_t at = corners.row[c][j] * width;
       float* g = table + at;
@@ -231,33 +218,53 @@ KB_HD void gather_gradients(const LevelArguments& a, const float* in, int s, flo
     for (int j = 0; j < kWidth; ++j) dvalues[j * a.features + f] = in[f * a.rows + s + j];
 }
 
-template <int N, bool kTouch, bool kSlice>
+template <class G, int N, bool kTouch, bool kSlice>
 void scatter_level(const LevelArguments& a, TouchedLines* touched) {
   float dvalues[kWidth * kMostFeatures];
-  walk(a, [&](std::int64_t tile, int s, const CornerArrays& corners) KB_INLINE {
+  walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
     gather_gradients(a, a.values + tile * a.feature_tile, s, dvalues);
     scatter_samples<N, kTouch, kSlice>(a, corners, dvalues, touched);
   });
 }
 
-template <bool kTouch, bool kSlice>
+template <class G, bool kTouch, bool kSlice>
 void scatter_by_width(const LevelArguments& a, TouchedLines* touched) {
   if (a.features % 8 == 0)
-    scatter_level<8, kTouch, kSlice>(a, touched);
+    scatter_level<G, 8, kTouch, kSlice>(a, touched);
   else if (a.features % 4 == 0)
-    scatter_level<4, kTouch, kSlice>(a, touched);
+    scatter_level<G, 4, kTouch, kSlice>(a, touched);
   else if (a.features == 2)
-    scatter_level<2, kTouch, kSlice>(a, touched);
+    scatter_level<G, 2, kTouch, kSlice>(a, touched);
   else
-    scatter_level<1, kTouch, kSlice>(a, touched);
+    scatter_level<G, 1, kTouch, kSlice>(a, touched);
 }
 
+template <class G>
+void scatter_as(const LevelArguments& a, TouchedLines* touched) {
+  if constexpr (G::kCorners > 0) {
+    const bool slice = a.row_count < a.rows_there;
+    if (touched)
+      slice ? scatter_by_width<G, true, true>(a, touched)
+            : scatter_by_width<G, true, false>(a, touched);
+    else
+      slice ? scatter_by_width<G, false, true>(a, touched)
+            : scatter_by_width<G, false, false>(a, touched);
+  }
+}
+
+/// The functions of each kind of level, by its place in the variant.
+template <class Variant>
+struct LevelTable;
+template <class... G>
+struct LevelTable<std::variant<G...>> {
+  static constexpr void (*encode[])(const LevelArguments&) = {encode_as<G>...};
+  static constexpr void (*scatter[])(const LevelArguments&, TouchedLines*) = {scatter_as<G>...};
+};
+using LevelKinds = LevelTable<Geometry>;
+
+void encode(const LevelArguments& a) { LevelKinds::encode[a.kind](a); }
 void scatter(const LevelArguments& a, TouchedLines* touched) {
-  const bool slice = a.row_count < a.level.entries;
-  if (touched)
-    slice ? scatter_by_width<true, true>(a, touched) : scatter_by_width<true, false>(a, touched);
-  else
-    slice ? scatter_by_width<false, true>(a, touched) : scatter_by_width<false, false>(a, touched);
+  LevelKinds::scatter[a.kind](a, touched);
 }
 
 }  // namespace

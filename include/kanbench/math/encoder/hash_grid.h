@@ -5,16 +5,35 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kanbench/math/encoder/corners.h"
 #include "kanbench/math/platform.h"
 
 namespace kanbench::encoder {
 
+/// Beyond so many cells an axis, float32 cannot place a point within a cell.
+inline constexpr int kMaxResolution = 1 << 20;
+
+/// The cell around the point x[0..2] in [0, 1] and how far into it the point lies, half a cell from
+/// where the nodes of an unstaggered grid would be.
+template <class T>
+KB_HD void find_staggered_cell(const T* x, float scale, std::uint32_t* cell, T* f) {
+  for (int d = 0; d < 3; ++d) {
+    const T p = x[d] * T(scale) + T(0.5f);
+    cell[d] = static_cast<std::uint32_t>(static_cast<int>(p));
+    f[d] = p - T(static_cast<int>(cell[d]));
+  }
+}
+
 /// One level of the grid: `entries` rows of features.
 struct GridLevel {
+  static constexpr int kCorners = 8;
+  static constexpr double kFlops = 16;
   float scale = 0;
   std::uint32_t resolution = 0;
   std::uint32_t entries = 0;
   bool dense = false;
+
+  KB_HD std::uint64_t rows() const { return entries; }
 
   /// Row of corner (x, y, z) within the level. A dense level wraps at its border.
   KB_HD std::uint32_t index(std::uint32_t x, std::uint32_t y, std::uint32_t z) const {
@@ -28,24 +47,16 @@ struct GridLevel {
   KB_HD void gather(const T* x, Emit&& emit) const {
     std::uint32_t cell[3];
     T f[3];
-    for (int d = 0; d < 3; ++d) {
-      const T p = x[d] * T(scale) + T(0.5f);
-      cell[d] = static_cast<std::uint32_t>(static_cast<int>(p));
-      f[d] = p - T(static_cast<int>(cell[d]));
-    }
-    for (std::uint32_t c = 0; c < 8; ++c) {
-      const std::uint32_t dx = c & 1, dy = c >> 1 & 1, dz = c >> 2;
-      const T w = (dx ? f[0] : T(1) - f[0]) * (dy ? f[1] : T(1) - f[1]) * (dz ? f[2] : T(1) - f[2]);
-      emit(index(cell[0] + dx, cell[1] + dy, cell[2] + dz), w);
-    }
+    find_staggered_cell(x, scale, cell, f);
+    each_corner(cell, f, [&](std::uint32_t i, std::uint32_t j, std::uint32_t k, T w) KB_INLINE {
+      emit(index(i, j, k), w);
+    });
   }
 };
 
 struct HashGrid {
   static constexpr const char* name = "hash_grid";
   static constexpr int kMaxLevels = 32;
-  /// Beyond it, float32 cannot place a point within a cell.
-  static constexpr double kMaxResolution = 1 << 20;
   int n_levels = 8;
   int n_features_per_level = 2;
   int log2_hashmap_size = 12;
@@ -60,18 +71,17 @@ struct HashGrid {
     field("base_resolution", s.base_resolution);
     field("per_level_scale", s.per_level_scale);
   }
-  KB_HD int levels() const { return n_levels; }
   KB_HD int features() const { return n_features_per_level; }
   KB_HD int width() const { return n_levels * n_features_per_level; }
 
-  /// Cells along an axis of level l, before rounding; not to pass kMaxResolution.
+  /// Cells along an axis of level l, before rounding; no more than kMaxResolution.
   KB_HD double scale(int l) const {
     double s = base_resolution;
     for (int i = 0; i < l; ++i) s *= per_level_scale;
-    return s - 1;
+    return s - 1 < kMaxResolution ? s - 1 : kMaxResolution;
   }
 
-  /// Level l.
+  /// Level l. One too fine has a resolution above kMaxResolution.
   KB_HD GridLevel level(int l) const {
     const double s = scale(l);
     GridLevel g;
@@ -83,6 +93,11 @@ struct HashGrid {
     const std::uint64_t padded = (cube + 7) / 8 * 8;
     g.entries = static_cast<std::uint32_t>(padded < limit ? padded : limit);
     return g;
+  }
+
+  template <class Add>
+  void lower(Add&& add) const {
+    for (int l = 0; l < n_levels; ++l) add(level(l), n_features_per_level);
   }
 };
 
