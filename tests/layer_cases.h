@@ -50,6 +50,13 @@ void add_inner(std::vector<Decoder>& all, int in, std::index_sequence<I...>) {
 /// Bases at other settings than their own.
 inline void add_settings(std::vector<Decoder>& all, int in) {
   const auto clamp = basis::Squash::clamp;
+  Layer local;
+  local.bias = true;
+  for (const bool clamped : {false, true}) {
+    local.basis = basis::BSpline{clamped ? 30 : 14, clamped ? 5 : 3, 1.2f, clamped};
+    all.emplace_back(clamped ? "clamped splines left out" : "splines left out",
+                     repeat(local, {in, 19, 33, 1}));
+  }
   for (const Basis& basis :
        {Basis(basis::BSpline{4, 1, 1.5f, false}), Basis(basis::BSpline{6, 3, 1, true}),
         Basis(basis::BSpline{20, 5, 2, false}), Basis(basis::BSpline{3, 0, 1, true}),
