@@ -202,7 +202,8 @@ void add_own_columns(const Result& result, std::vector<Column>& row) {
                          {"kanbench_version", KANBENCH_VERSION},
                          {"hostname", result.hostname},
                          {"started_at", result.started_at},
-                         {"decoder_params", decoder_text(run)}});
+                         {"decoder_params", decoder_text(run)},
+                         {"matched", run.matched}});
 }
 
 void add_training_columns(const Result& result, std::vector<Column>& row) {

@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "kanbench/error.h"
 #include "run_key.h"
+#include "size_match.h"
 
 namespace kanbench {
 
@@ -178,6 +179,7 @@ std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filt
     apply(overrides, run);
     check_decomposition(run);
     check_faithful(run);
+    match_size(run, overrides.match);
     check_training(run);
   }
   return selected;

@@ -62,7 +62,7 @@ struct Decomposition {
   bool sharded = false;
 };
 
-/// One point of a sweep. Everything here but `index` decides the result.
+/// One point of a sweep. Everything here but `index` and `matched` decides the result.
 struct Run {
   std::string dataset;
   /// Place among all runs of the file, before filters.
@@ -99,6 +99,13 @@ struct Run {
   bool faithful = false;
   Decomposition decomposition;
   TrainingOptions training;
+  /// What its size was made, and by which numbers; it is these that decide the result.
+  std::string matched;
+};
+
+/// A size that all runs are brought to: of one that is not 0.
+struct SizeMatch {
+  std::int64_t parameters = 0, bytes = 0;
 };
 
 /// What the command line sets above the file: applied to every run where present. A run's own
@@ -109,6 +116,7 @@ struct RunOverrides {
   std::optional<std::uint64_t> seed;
   std::optional<std::string> precision;
   std::optional<bool> faithful;
+  SizeMatch match;
   std::optional<double> train_limit_seconds;
   /// Changes what the file says, if it is there.
   std::function<void(Decomposition&)> decomposition;

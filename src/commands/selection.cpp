@@ -101,6 +101,17 @@ void RunSelection::attach_length(CLI::App& app) {
   add_option(app, "--epochs", overrides_.epochs, "N", "Epochs, instead of the file's")
       ->check(whole_number(1, 1000000))
       ->group(numbers);
+  auto* parameters =
+      add_option(app, "--match-parameters", overrides_.match.parameters, "N",
+                 "Choose each run's width, or its tables, for a model of so many parameters,\n"
+                 "to 2%")
+          ->check(whole_number(1))
+          ->group(numbers);
+  add_option(app, "--match-bytes", overrides_.match.bytes, "N",
+             "The same for a file of so many bytes")
+      ->check(whole_number(1))
+      ->excludes(parameters)
+      ->group(numbers);
   add_option(app, "--match-seconds", overrides_.train_limit_seconds, "S",
              "Train each for so many seconds rather than for its epochs, on which its\n"
              "schedule stays laid out")
