@@ -3,7 +3,7 @@
 
 #include "kanbench/math/loss.h"
 #include "kernels/activation.h"
-#include "kernels/fused_backward.h"
+#include "kernels/fused_basis.h"
 #include "kernels/fused_points.h"
 
 namespace kanbench::cuda {
@@ -86,7 +86,10 @@ fused_predict_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
       __syncwarp();
     }
     float out[kTiles][1][4];
-    forward<F, X, W, kTiles, false>(plan, shape, a.weights, rows, shared, out);
+    if constexpr (std::is_same_v<X, AnyBasis>)
+      forward_bases<F, W, false>(plan, shape, a.weights, rows, shared, out);
+    else
+      forward<F, X, W, kTiles, false>(plan, shape, a.weights, rows, shared, out);
 #pragma unroll
     for (int m = 0; m < kTiles; ++m)
 #pragma unroll
@@ -150,27 +153,18 @@ KB_DEVICE bool backward(const FusedPlan& plan, const FusedShape& shape, const Fu
   float* block = a.partials + std::int64_t{blockIdx.x} * plan.partials(shape.warps);
   float* vectors = block + plan.weights + rows.warp * plan.vectors;
   const auto layer = [&](int l) {
-    return BackwardLayer<F>{plan,
-                            shape,
-                            l,
-                            rows.warp,
-                            a.weights,
-                            shared,
-                            {block + plan.layers[l].weights, vectors, fresh}};
+    return BackwardLayer{plan,
+                         shape,
+                         l,
+                         rows.warp,
+                         a.weights,
+                         shared,
+                         {block + plan.layers[l].weights, vectors, fresh}};
   };
-  float d[kTiles][W / 8][4];
-  backward_layer<F, X, W, kTiles, 1>(layer(plan.count - 1), dy, d);
-  for (int l = plan.count - 2; l > 0; --l) {
-    float next[kTiles][W / 8][4];
-    backward_layer<F, X, W, kTiles, W / 8>(layer(l), d, next);
-#pragma unroll
-    for (int m = 0; m < kTiles; ++m)
-#pragma unroll
-      for (int j = 0; j < W / 8; ++j)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) d[m][j][i] = next[m][j][i];
-  }
-  return backward_features<F, X, W, kTiles>(layer(0), rows, d, dfeatures);
+  if constexpr (std::is_same_v<X, AnyBasis>)
+    return backward_bases<F, W>(layer, rows, plan.count, dy, dfeatures);
+  else
+    return backward_layers<F, X, W>(layer, rows, plan.count, dy, dfeatures);
 }
 
 template <class F, class X, int W, int kTiles, bool kWhole>
@@ -207,7 +201,10 @@ fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
       dfeatures = static_cast<Element*>(a.dfeatures);
     }
     float out[kTiles][1][4], dy[kTiles][1][4];
-    forward<F, X, W, kTiles, true>(plan, shape, a.weights, rows, shared, out);
+    if constexpr (std::is_same_v<X, AnyBasis>)
+      forward_bases<F, W, true>(plan, shape, a.weights, rows, shared, out);
+    else
+      forward<F, X, W, kTiles, true>(plan, shape, a.weights, rows, shared, out);
     measure<kTiles>(
         plan, a, scale, row0, out, [&](int i) { return shuffle(wanted, i); }, dy, sums);
     sums.overflow |=
@@ -236,9 +233,16 @@ inline constexpr int kPredictTiles = X::kSize == 1 ? (W < 128 ? 2 : 1) : (W < 64
 template <class X, int W>
 inline constexpr int kTrainTiles = X::kSize == 1 && W < 64 ? 2 : 1;
 
+template <int W>
+inline constexpr int kPredictTiles<AnyBasis, W> = 1;
+template <int W>
+inline constexpr int kTrainTiles<AnyBasis, W> = 1;
+
 /// Whether there are kernels: the widest FastKAN in TF32 would need more registers than there are.
 template <class F, class X, int W>
 inline constexpr bool kBuilt = X::kSize == 1 || W < 128 || sizeof(typename F::Element) == 2;
+template <class F, int W>
+inline constexpr bool kBuilt<F, AnyBasis, W> = W < 128;
 
 template <class F, class X, int W, bool kWhole>
 FusedKernels fused_kernels() {
@@ -274,5 +278,6 @@ FusedKernels fused_mlp_tf32(int width);
 FusedKernels fused_fastkan_half(int width);
 FusedKernels fused_fastkan_bfloat(int width);
 FusedKernels fused_fastkan_tf32(int width);
+FusedKernels fused_basis_half(int width);
 
 }  // namespace kanbench::cuda
