@@ -21,6 +21,8 @@ inline constexpr int kMostFusedLayers = 9;
 inline constexpr int kMostCoefficients = 12;
 /// Bernstein's degree at most, as its polynomials are all at hand at once.
 inline constexpr int kMostFusedBernstein = 7;
+/// Inner parameters at most, where the kernels read them.
+inline constexpr int kMostFusedInner = 10;
 
 /// What each input becomes: see expansion.h, and fused_basis.h for what is neither.
 enum class ExpansionKind { rectifier, gaussians, basis };
@@ -39,6 +41,10 @@ struct FusedLayer {
   PackedBasis basis;
   Activation activation = Activation::none, base_activation = Activation::silu;
   bool base_normalised = false;
+  /// How many inner parameters it learns, as its own; and what all of them are where they are
+  /// fixed.
+  int inner = 0;
+  float inner_start[kMostFusedInner] = {};
   /// Where its tiles begin among the packed weights, and its sums in a block's partial sums.
   std::int64_t weights = 0;
   /// Where its tensors lie in the block of parameters.
@@ -54,21 +60,24 @@ struct FusedPlan {
   int width = 16;
   int count = 0;
   FusedLayer layers[kMostFusedLayers];
-  /// Packed numbers: all tiles; bias, norm weight and norm bias of every layer, `width` each.
+  /// Packed numbers: all tiles; bias, norm weight and norm bias of every layer, `width` each, and
+  /// for any basis kMostFusedInner inner parameters of every layer.
   std::int64_t weights = 0, vectors = 0;
   OutputActivation output = OutputActivation::none;
 
+  /// Where the vectors' inner parameters begin.
+  KB_HD std::int64_t inner_begin() const { return std::int64_t{3} * width * count; }
   KB_HD std::int64_t element_bytes() const { return precision == Precision::tf32 ? 4 : 2; }
   /// A block's partial sums: of all tiles, then of each warp's vectors.
   KB_HD std::int64_t partials(int warps) const { return weights + warps * vectors; }
 };
 
 /// The plan for `spec`, or none: one to eight hidden layers of equally many neurons, one output, no
-/// norm before the first layer, no inner parameter learned, no edges and no base branch past a
-/// layer. An MLP has up to 128 neurons, a FastKAN of up to eight Gaussians exactly 16, 32, 64 or
-/// 128 (in TF32 up to 64). All other bases, of up to kMostCoefficients (bernstein of degree up to
-/// 7), and activations but prelu go in fp16 and up to 64 neurons, exactly 16, 32 or 64 where there
-/// is a norm.
+/// norm before the first layer, no inner parameter learned but gram's, rational's and snake's by
+/// layer, no edges and no base branch past a layer. An MLP has up to 128 neurons, a FastKAN of up
+/// to eight Gaussians exactly 16, 32, 64 or 128 (in TF32 up to 64). All other bases, of up to
+/// kMostCoefficients (bernstein of degree up to 7), and activations but prelu go in fp16 and up to
+/// 64 neurons, exactly 16, 32 or 64 where there is a norm.
 std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
                                     Precision precision);
 

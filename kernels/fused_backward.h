@@ -302,23 +302,37 @@ KB_DEVICE bool backward_features(const BackwardLayer& layer, const WarpRows<F>& 
   return overflow;
 }
 
-/// All layers, from the last one's slopes to the features'; `layer(l)` is the warp's view of one.
-template <class F, class X, int W, int kTiles, class GetLayer>
-KB_DEVICE bool backward_layers(GetLayer&& layer, const WarpRows<F>& rows, int count,
-                               const float (&dy)[kTiles][1][4], typename F::Element* dfeatures) {
-  float d[kTiles][W / 8][4];
-  backward_layer<F, X, W, kTiles, 1>(layer(count - 1), dy, d);
-  for (int l = count - 2; l > 0; --l) {
-    float next[kTiles][W / 8][4];
-    backward_layer<F, X, W, kTiles, W / 8>(layer(l), d, next);
-#pragma unroll
-    for (int m = 0; m < kTiles; ++m)
-#pragma unroll
-      for (int j = 0; j < W / 8; ++j)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) d[m][j][i] = next[m][j][i];
+/// All ways through a decoder. An expansion that is not made in registers has its own.
+template <class F, class X, int W, int kTiles>
+struct Passes {
+  /// From features to `out`, whose column 0 is the model's number before the output activation.
+  /// With kSave what backward() needs stays in shared memory.
+  template <bool kSave>
+  KB_DEVICE static void forward(const FusedPlan& plan, const FusedShape& shape, const void* weights,
+                                const WarpRows<F>& rows, unsigned char* shared,
+                                float (&out)[kTiles][1][4]) {
+    cuda::forward<F, X, W, kTiles, kSave>(plan, shape, weights, rows, shared, out);
   }
-  return backward_features<F, X, W, kTiles>(layer(0), rows, d, dfeatures);
-}
+
+  /// From the last layer's slopes to the features'; `layer(l)` is the warp's view of one. True if a
+  /// feature's overflowed.
+  template <class GetLayer>
+  KB_DEVICE static bool backward(GetLayer&& layer, const WarpRows<F>& rows, int count,
+                                 const float (&dy)[kTiles][1][4], typename F::Element* dfeatures) {
+    float d[kTiles][W / 8][4];
+    backward_layer<F, X, W, kTiles, 1>(layer(count - 1), dy, d);
+    for (int l = count - 2; l > 0; --l) {
+      float next[kTiles][W / 8][4];
+      backward_layer<F, X, W, kTiles, W / 8>(layer(l), d, next);
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+        for (int j = 0; j < W / 8; ++j)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) d[m][j][i] = next[m][j][i];
+    }
+    return backward_features<F, X, W, kTiles>(layer(0), rows, d, dfeatures);
+  }
+};
 
 }  // namespace kanbench::cuda

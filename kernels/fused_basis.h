@@ -1,144 +1,12 @@
 #pragma once
-// The fused decoder whose layers have any basis each, known at run time only, so that one kernel
-// serves them all. A warp expands a chunk of its inputs into shared memory, at one place of the
-// kernel on the way there and one on the way back, where slopes lie beside values; products take
+// The fused decoder whose layers have any basis each, so that one kernel serves them all: a warp
+// expands its inputs into shared memory, on the way back slopes beside values, and products take
 // from there as many functions as the layer has. Inputs of layers are kept in float32.
 
-#include "kernels/fused_backward.h"
-#include "kernels/pair.h"
+#include "kernels/fused_expand.h"
+#include "kernels/fused_kernels.h"
 
 namespace kanbench::cuda {
-
-/// Stands where the other kernels name their expansion.
-struct AnyBasis {
-  static constexpr int kSize = kMostCoefficients + 1;
-};
-
-/// A warp's rows, of slopes in F's numbers and of kept inputs in floats.
-template <class F, int W>
-struct BasisShape {
-  static_assert(F::kPadding == FactorTf32::kPadding);
-  static constexpr int kRows = 16, kChunks = W / 16, kRowStride = W + F::kPadding;
-};
-
-/// basis.eval() where the length of its loops is one of kLeast to kMost and known, so that its
-/// arrays are registers.
-template <auto kLength, int kLeast, int kMost, class B, class T, class Emit>
-KB_DEVICE void eval_unrolled(B basis, T x, Emit&& emit) {
-  if constexpr (kLeast < kMost)
-    if (basis.*kLength != kLeast) return eval_unrolled<kLength, kLeast + 1, kMost>(basis, x, emit);
-  basis.*kLength = kLeast;
-  basis.eval(x, emit);
-}
-
-template <class B, class T, class Emit>
-KB_DEVICE void eval(const B& basis, T x, Emit&& emit) {
-  if constexpr (std::is_same_v<B, basis::BSpline>)
-    eval_unrolled<&B::order, 0, B::kMostOrder>(basis, x, emit);
-  else if constexpr (std::is_same_v<B, basis::Bernstein>)
-    eval_unrolled<&B::degree, 0, kMostFusedBernstein>(basis, x, emit);
-  else
-    basis.eval(x, emit);
-}
-
-/// Where a warp's numbers of one layer are.
-template <class F>
-struct BasisRows {
-  const FusedPlan& plan;
-  const FusedShape& shape;
-  int l;
-  const WarpRows<F>& rows;
-  /// Of all layers but the first, whose inputs are features.
-  const float* inputs;
-  const float2* statistics;
-  unsigned char* shared;
-};
-
-template <class F, int W, bool kSave>
-KB_DEVICE BasisRows<F> basis_rows(const FusedPlan& plan, const FusedShape& shape, int l,
-                                  const WarpRows<F>& rows, unsigned char* shared) {
-  using S = BasisShape<F, W>;
-  // Where nothing is kept, each layer's inputs lie where the last one's did.
-  const int place = l > 0 && kSave ? l : 1;
-  return {plan,
-          shape,
-          l,
-          rows,
-          saved_rows<S, FactorTf32>(shape, place, rows.warp, shared),
-          saved_statistics<S>(shape, place, rows.warp, shared),
-          shared};
-}
-
-/// Two inputs side by side: after the norm's affine part, and before the norm.
-struct PairInput {
-  Pair z, x;
-};
-
-template <class F, int W>
-KB_DEVICE PairInput load_inputs(const BasisRows<F>& from, int c, int row, int column) {
-  if (from.l == 0) {
-    const std::int64_t at = from.rows.row0 + row;
-    float2 x{0, 0};
-    if (at < from.rows.valid)
-      x = F::load_pair(from.rows.features + ((c * 2 + column / 8) * from.rows.stride + at) * 8 +
-                       column % 8);
-    return {{x.x, x.y}, {x.x, x.y}};
-  }
-  const int place = c * 16 + column;
-  const float2 unit =
-      FactorTf32::load_pair(from.inputs + row * BasisShape<F, W>::kRowStride + place);
-  if (!from.plan.layers[from.l].norm) return {{unit.x, unit.y}, {unit.x, unit.y}};
-  const float2 weight =
-      FactorTf32::load_pair(vector_of<W>(from.shape, from.l, 1, from.shared) + place);
-  const float2 bias =
-      FactorTf32::load_pair(vector_of<W>(from.shape, from.l, 2, from.shared) + place);
-  const float2 s = from.statistics[row];
-  const float deviation = reciprocal_approx(s.y);
-  return {{fmaf(unit.x, weight.x, bias.x), fmaf(unit.y, weight.y, bias.y)},
-          {fmaf(unit.x, deviation, s.x), fmaf(unit.y, deviation, s.x)}};
-}
-
-/// Stores an expansion's values, and where there are any its slopes.
-template <class F>
-KB_DEVICE void store_value(Pair value, typename F::Element* phi, typename F::Element*) {
-  F::store_pair(phi, value.a, value.b);
-}
-template <class F>
-KB_DEVICE void store_value(Dual<Pair> value, typename F::Element* phi,
-                           typename F::Element* slopes) {
-  F::store_pair(phi, value.v.a, value.v.b);
-  F::store_pair(slopes, value.d.a, value.d.b);
-}
-
-/// Expands chunk `c` into the warp's tiles, function k in columns 16k to 16k + 15; T is Pair, or
-/// Dual<Pair> where slopes are wanted.
-template <class F, int W, class T>
-KB_DEVICE void expand_chunk(const BasisRows<F>& from, int c, typename F::Element* phi,
-                            typename F::Element* slopes) {
-  const FusedLayer& layer = from.plan.layers[from.l];
-  const int g = lane_id() >> 2, t = lane_id() & 3;
-  const auto variable = [](Pair x) {
-    if constexpr (std::is_same_v<T, Pair>)
-      return x;
-    else
-      return T(x, Pair(1));
-  };
-#pragma unroll 1
-  for (int part = 0; part < 4; ++part) {
-    const int row = (part & 1) * 8 + g, column = (part >> 1) * 8 + 2 * t;
-    const PairInput in = load_inputs<F, W>(from, c, row, column);
-    const auto put = [&](int k, T value) {
-      store_value<F>(value, phi + row * from.shape.phi_stride + k * 16 + column,
-                     slopes + row * from.shape.slope_stride + k * 16 + column);
-    };
-    const T v = activate(layer.activation, variable(in.z), T(0));
-    visit(layer.basis, [&](const auto& basis) { eval(basis, v, put); });
-    if (layer.base)
-      put(layer.size,
-          activate(layer.base_activation, layer.base_normalised ? v : variable(in.x), T(0)));
-  }
-  __syncwarp();
-}
 
 /// sum += a chunk's functions times their weights.
 template <class F, int kOut, int kColumns>
@@ -164,7 +32,7 @@ KB_DEVICE void multiply_functions(const typename F::Element* phi, int stride,
   }
 }
 
-/// All layers, as forward().
+/// All layers; see Passes.
 template <class F, int W, bool kSave>
 KB_DEVICE void forward_bases(const FusedPlan& plan, const FusedShape& shape, const void* weights,
                              const WarpRows<F>& rows, unsigned char* shared,
@@ -206,11 +74,12 @@ KB_DEVICE void forward_bases(const FusedPlan& plan, const FusedShape& shape, con
 }
 
 /// Turns dy into the slopes of a chunk's inputs: `dz` past the norm's affine part, `dx` of what
-/// function number `past` took from before the norm.
+/// function number `past` took from before the norm. Where asked to, it keeps the functions' own in
+/// place of their inputs' `slopes`.
 template <class S, class F, int kOut>
 KB_DEVICE void pull_back(const FusedShape& shape, const typename F::Element* dy,
-                         const typename F::Element* tiles, int functions, int past,
-                         const typename F::Element* slopes, Chunk<1>& dz, Chunk<1>& dx) {
+                         const typename F::Element* tiles, int functions, int past, bool keep,
+                         typename F::Element* slopes, Chunk<1>& dz, Chunk<1>& dx) {
   const int g = lane_id() >> 2, t = lane_id() & 3;
   dz = {};
   dx = {};
@@ -222,14 +91,48 @@ KB_DEVICE void pull_back(const FusedShape& shape, const typename F::Element* dy,
     for (int j = 0; j < 2; ++j)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const float2 slope =
-            F::load_pair(slopes + (h * 8 + g) * shape.slope_stride + k * 16 + j * 8 + 2 * t);
+        auto* at = slopes + (h * 8 + g) * shape.slope_stride + k * 16 + j * 8 + 2 * t;
+        const float2 slope = F::load_pair(at);
+        if (keep) F::store_pair(at, dphi[0][j][2 * h], dphi[0][j][2 * h + 1]);
         const float a = slope.x * dphi[0][j][2 * h], b = slope.y * dphi[0][j][2 * h + 1];
         dz.v[0][j][2 * h] += k == past ? 0.0f : a;
         dz.v[0][j][2 * h + 1] += k == past ? 0.0f : b;
         dx.v[0][j][2 * h] += k == past ? a : 0.0f;
         dx.v[0][j][2 * h + 1] += k == past ? b : 0.0f;
       }
+  }
+}
+
+/// Adds a chunk's gradients of the layer's own inner parameters, one after the other; `dphi` are
+/// its functions' slopes, which this lane has left there.
+template <class F, int W>
+KB_DEVICE void add_inner_gradient(const BasisRows<F>& from, int c, const typename F::Element* dphi,
+                                  const Partials& p) {
+  const FusedLayer& layer = from.plan.layers[from.l];
+  const int g = lane_id() >> 2, t = lane_id() & 3;
+  const float* inner = from.inner();
+  float* to = p.vectors + from.plan.inner_begin() + from.l * kMostFusedInner;
+#pragma unroll 1
+  for (int q = 0; q < layer.inner; ++q) {
+    const auto value = [&](int r) {
+      return Dual<Pair>(Pair(inner[r]), Pair(r == q ? 1.0f : 0.0f));
+    };
+    float sum = 0;
+#pragma unroll 1
+    for (int part = 0; part < 4; ++part) {
+      const int row = (part & 1) * 8 + g, column = (part >> 1) * 8 + 2 * t;
+      const Pair z = load_inputs<F, W>(from, c, row, column).z;
+      const Dual<Pair> v(activate(layer.activation, z, Pair(0)));
+      visit(layer.basis, [&]<class B>(const B& basis) {
+        if constexpr (kFusedInner<B>)
+          basis.eval(v, value, [&](int k, Dual<Pair> phi) {
+            const float2 d = F::load_pair(dphi + row * from.shape.slope_stride + k * 16 + column);
+            sum += d.x * phi.d.a + d.y * phi.d.b;
+          });
+      });
+    }
+    sum = warp_sum(sum);
+    if (lane_id() == 0) to[q] = (p.fresh && c == 0 ? 0.0f : to[q]) + sum;
   }
 }
 
@@ -323,9 +226,10 @@ KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& row
     const Element* own = tiles + place * here.functions * here.out_tiles * 128;
     Chunk<1> dz, dx;
     if (here.out_tiles == 1)
-      pull_back<S, F, 1>(shape, dy, own, here.functions, past, slopes, dz, dx);
+      pull_back<S, F, 1>(shape, dy, own, here.functions, past, here.inner > 0, slopes, dz, dx);
     else
-      pull_back<S, F, W / 8>(shape, dy, own, here.functions, past, slopes, dz, dx);
+      pull_back<S, F, W / 8>(shape, dy, own, here.functions, past, here.inner > 0, slopes, dz, dx);
+    if (here.inner > 0) add_inner_gradient<F, W>(from, c, slopes, layer.partials);
     if (here.norm) backward_affine<S, W>(layer, c, s, dz, sum, dot);
 #pragma unroll
     for (int j = 0; j < 2; ++j)
@@ -345,7 +249,7 @@ KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& row
   return overflow;
 }
 
-/// All layers, as backward_layers().
+/// All layers; see Passes.
 template <class F, int W, class GetLayer>
 KB_DEVICE bool backward_bases(GetLayer&& layer, const WarpRows<F>& rows, int count,
                               const float (&dy)[1][1][4], typename F::Element* dfeatures) {
@@ -358,5 +262,27 @@ KB_DEVICE bool backward_bases(GetLayer&& layer, const WarpRows<F>& rows, int cou
     overflow |= backward_basis<F, W>(layer(l), rows, d, dfeatures);
   return overflow;
 }
+
+template <class F, int W>
+struct Passes<F, AnyBasis, W, 1> {
+  template <bool kSave>
+  KB_DEVICE static void forward(const FusedPlan& plan, const FusedShape& shape, const void* weights,
+                                const WarpRows<F>& rows, unsigned char* shared,
+                                float (&out)[1][1][4]) {
+    forward_bases<F, W, kSave>(plan, shape, weights, rows, shared, out);
+  }
+  template <class GetLayer>
+  KB_DEVICE static bool backward(GetLayer&& layer, const WarpRows<F>& rows, int count,
+                                 const float (&dy)[1][1][4], typename F::Element* dfeatures) {
+    return backward_bases<F, W>(layer, rows, count, dy, dfeatures);
+  }
+};
+
+template <int W>
+inline constexpr int kPredictTiles<AnyBasis, W> = 1;
+template <int W>
+inline constexpr int kTrainTiles<AnyBasis, W> = 1;
+template <class F, int W>
+inline constexpr bool kBuilt<F, AnyBasis, W> = W < 128;
 
 }  // namespace kanbench::cuda

@@ -1,6 +1,6 @@
 // The fused decoder of any bases in fp16.
 
-#include "kernels/fused_kernels.h"
+#include "kernels/fused_basis.h"
 
 namespace kanbench::cuda {
 

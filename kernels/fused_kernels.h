@@ -3,7 +3,7 @@
 
 #include "kanbench/math/loss.h"
 #include "kernels/activation.h"
-#include "kernels/fused_basis.h"
+#include "kernels/fused_backward.h"
 #include "kernels/fused_points.h"
 
 namespace kanbench::cuda {
@@ -86,10 +86,7 @@ fused_predict_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
       __syncwarp();
     }
     float out[kTiles][1][4];
-    if constexpr (std::is_same_v<X, AnyBasis>)
-      forward_bases<F, W, false>(plan, shape, a.weights, rows, shared, out);
-    else
-      forward<F, X, W, kTiles, false>(plan, shape, a.weights, rows, shared, out);
+    Passes<F, X, W, kTiles>::template forward<false>(plan, shape, a.weights, rows, shared, out);
 #pragma unroll
     for (int m = 0; m < kTiles; ++m)
 #pragma unroll
@@ -161,10 +158,7 @@ KB_DEVICE bool backward(const FusedPlan& plan, const FusedShape& shape, const Fu
                          shared,
                          {block + plan.layers[l].weights, vectors, fresh}};
   };
-  if constexpr (std::is_same_v<X, AnyBasis>)
-    return backward_bases<F, W>(layer, rows, plan.count, dy, dfeatures);
-  else
-    return backward_layers<F, X, W>(layer, rows, plan.count, dy, dfeatures);
+  return Passes<F, X, W, kTiles>::backward(layer, rows, plan.count, dy, dfeatures);
 }
 
 template <class F, class X, int W, int kTiles, bool kWhole>
@@ -201,10 +195,7 @@ fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
       dfeatures = static_cast<Element*>(a.dfeatures);
     }
     float out[kTiles][1][4], dy[kTiles][1][4];
-    if constexpr (std::is_same_v<X, AnyBasis>)
-      forward_bases<F, W, true>(plan, shape, a.weights, rows, shared, out);
-    else
-      forward<F, X, W, kTiles, true>(plan, shape, a.weights, rows, shared, out);
+    Passes<F, X, W, kTiles>::template forward<true>(plan, shape, a.weights, rows, shared, out);
     measure<kTiles>(
         plan, a, scale, row0, out, [&](int i) { return shuffle(wanted, i); }, dy, sums);
     sums.overflow |=
@@ -233,16 +224,9 @@ inline constexpr int kPredictTiles = X::kSize == 1 ? (W < 128 ? 2 : 1) : (W < 64
 template <class X, int W>
 inline constexpr int kTrainTiles = X::kSize == 1 && W < 64 ? 2 : 1;
 
-template <int W>
-inline constexpr int kPredictTiles<AnyBasis, W> = 1;
-template <int W>
-inline constexpr int kTrainTiles<AnyBasis, W> = 1;
-
 /// Whether there are kernels: the widest FastKAN in TF32 would need more registers than there are.
 template <class F, class X, int W>
 inline constexpr bool kBuilt = X::kSize == 1 || W < 128 || sizeof(typename F::Element) == 2;
-template <class F, int W>
-inline constexpr bool kBuilt<F, AnyBasis, W> = W < 128;
 
 template <class F, class X, int W, bool kWhole>
 FusedKernels fused_kernels() {

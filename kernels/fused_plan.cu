@@ -11,8 +11,8 @@ namespace {
 
 // What the kernels of one expansion know nothing of.
 bool is_plain(const Layer& layer) {
-  return layer.activation == Activation::none && layer.base_activation == Activation::silu &&
-         !layer.base_normalised;
+  return layer.inner == Inner::fixed && layer.activation == Activation::none &&
+         layer.base_activation == Activation::silu && !layer.base_normalised;
 }
 
 bool plan_rectifier(const Layer& layer, FusedLayer& planned) {
@@ -30,6 +30,17 @@ bool plan_gaussians(const Layer& layer, FusedLayer& planned) {
   return true;
 }
 
+// Inner parameters that are learned, and those that the kernels read though they are not.
+bool plan_inner(const Layer& layer, FusedLayer& planned) {
+  const bool read = std::visit([]<class B>(const B&) { return kFusedInner<B>; }, layer.basis);
+  if (!read) return layer.inner == Inner::fixed;
+  const int count = inner(layer.basis);
+  if (layer.inner == Inner::input || count > kMostFusedInner) return false;
+  planned.inner = layer.inner == Inner::layer ? count : 0;
+  for (int p = 0; p < count; ++p) planned.inner_start[p] = inner_start(layer.basis, p);
+  return true;
+}
+
 bool plan_basis(const Layer& layer, FusedLayer& planned) {
   const auto* bernstein = std::get_if<basis::Bernstein>(&layer.basis);
   if (planned.size > kMostCoefficients || (bernstein && bernstein->degree > kMostFusedBernstein) ||
@@ -40,11 +51,11 @@ bool plan_basis(const Layer& layer, FusedLayer& planned) {
   planned.activation = layer.activation;
   planned.base_activation = layer.base_activation;
   planned.base_normalised = layer.base_normalised;
-  return true;
+  return plan_inner(layer, planned);
 }
 
 bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned) {
-  if (layer.inner != Inner::fixed || layer.edges || layer.base_skip != 0) return false;
+  if (layer.edges || layer.base_skip != 0) return false;
   planned.in = layer.in;
   planned.out = layer.out;
   planned.norm = layer.norm;
@@ -108,7 +119,8 @@ std::optional<FusedPlan> plan_kind(ExpansionKind kind, const ModelSpec& spec, co
     plan.functions = std::max(plan.functions, planned.functions);
   }
   plan.round = chunks_a_round(plan);
-  plan.vectors = std::int64_t{3} * plan.width * plan.count;
+  plan.vectors =
+      plan.inner_begin() + (kind == ExpansionKind::basis ? kMostFusedInner * plan.count : 0);
   return plan;
 }
 

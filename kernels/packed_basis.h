@@ -9,6 +9,13 @@
 
 namespace kanbench::cuda {
 
+/// Whether the fused kernels take a basis' inner parameters from memory, so that layers may learn
+/// them: few enough to differentiate one after the other.
+template <class B>
+inline constexpr bool kFusedInner =
+    std::is_same_v<B, basis::Gram> || std::is_same_v<B, basis::Rational> ||
+    std::is_same_v<B, basis::Snake>;
+
 /// Which of a variant's bases, and its numbers.
 struct PackedBasis {
   int index = 0;
@@ -27,12 +34,18 @@ inline PackedBasis pack(const Basis& basis) {
   return packed;
 }
 
-/// Calls visit(basis) with what `packed` holds.
-template <std::size_t I = 0, class Visit>
+/// Calls visitor(basis) with what `packed` holds, one of those from kBegin to kEnd: halved again
+/// and again, so that a few comparisons find it.
+template <int kBegin = 0, int kEnd = std::variant_size_v<Basis>, class Visit>
 KB_HD void visit(const PackedBasis& packed, Visit&& visitor) {
-  if constexpr (I < std::variant_size_v<Basis>) {
-    if (packed.index != static_cast<int>(I)) return visit<I + 1>(packed, visitor);
-    std::variant_alternative_t<I, Basis> basis;
+  if constexpr (kEnd - kBegin > 1) {
+    constexpr int kMiddle = (kBegin + kEnd) / 2;
+    if (packed.index < kMiddle)
+      visit<kBegin, kMiddle>(packed, visitor);
+    else
+      visit<kMiddle, kEnd>(packed, visitor);
+  } else {
+    std::variant_alternative_t<kBegin, Basis> basis;
     memcpy(&basis, packed.numbers, sizeof basis);
     visitor(basis);
   }

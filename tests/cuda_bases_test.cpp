@@ -189,6 +189,22 @@ TEST(FusedBases, EveryWidthAndDepth) {
   check(make_kan(layer, 16, 8), "eight layers");
 }
 
+TEST(FusedBases, InnerParametersAreLearned) {
+  for (const Basis& basis :
+       {Basis(basis::Gram{}), Basis(basis::Gram{4, basis::Squash::clamp, false}),
+        Basis(basis::Rational{3, 3}), Basis(basis::Snake{2})}) {
+    Layer layer;
+    layer.basis = basis;
+    layer.inner = Inner::layer;
+    layer.base = layer.norm = true;
+    layer.activation = Activation::silu;
+    check(make_kan(layer, 16), std::string("learned ") + name(basis));
+    layer.norm = layer.base = false;
+    layer.activation = Activation::none;
+    check(make_kan(layer, 29, 1), std::string("learned ") + name(basis) + ", alone");
+  }
+}
+
 // A block goes from rows to rows, adding to its partial sums.
 TEST(FusedBases, ManyRows) { check(make_kan(basis::Chebyshev{}, 16), "many rows", 1100); }
 
@@ -241,10 +257,16 @@ TEST(FusedBases, RefuseWhatTheKernelsCannotDo) {
   EXPECT_FALSE(is_planned(changed([](Layer&) {}, 128)));
   EXPECT_FALSE(is_planned(changed([](Layer& layer) { layer.norm = true; })));
   EXPECT_FALSE(is_planned(changed([](Layer& layer) { layer.activation = Activation::prelu; })));
-  EXPECT_FALSE(is_planned(changed([](Layer& layer) {
-    layer.basis = basis::Rational{};
-    layer.inner = Inner::layer;
-  })));
+  const auto learned = [&](const Basis& basis, Inner inner) {
+    return is_planned(changed([&](Layer& layer) {
+      layer.basis = basis;
+      layer.inner = inner;
+    }));
+  };
+  EXPECT_TRUE(learned(basis::Rational{}, Inner::layer));
+  EXPECT_FALSE(learned(basis::Rational{}, Inner::input));
+  EXPECT_FALSE(learned(basis::Rational{3, 11}, Inner::fixed));
+  EXPECT_FALSE(learned(basis::Rbf{}, Inner::layer));
   EXPECT_FALSE(is_planned(changed([](Layer& layer) {
     layer.basis = basis::Sine{};
     layer.edges = true;
