@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "backend_cases.h"
+#include "device_bench.h"
 #include "kernels/fused.h"
+#include "kernels/pair.h"
 #include "reference.h"
 
 namespace kanbench {
@@ -149,6 +151,49 @@ void check(const ModelSpec& spec, const std::string& label, std::int64_t rows = 
   expect_gradient(model, reference.gradient, download(model.gradient(), *device), label);
 }
 
+TEST(Pair, ElementaryFunctionsAreThoseOfDouble) {
+  for (double x = -60; x <= 60; x += 0.0371) {
+    const cuda::Pair pair(static_cast<float>(x), static_cast<float>(-0.5 * x));
+    const auto near = [x](cuda::Pair got, double a, double b) {
+      EXPECT_NEAR(got.a, a, 3e-6 * (1 + std::abs(a))) << x;
+      EXPECT_NEAR(got.b, b, 3e-6 * (1 + std::abs(b))) << x;
+    };
+    const double a = pair.a, b = pair.b;
+    near(exp(pair * cuda::Pair(0.1f)), std::exp(0.1f * pair.a), std::exp(0.1f * pair.b));
+    near(tanh(pair), std::tanh(a), std::tanh(b));
+    near(normal_cdf(pair), 0.5 * std::erfc(-std::sqrt(0.5) * a),
+         0.5 * std::erfc(-std::sqrt(0.5) * b));
+    near(floor(pair), std::floor(a), std::floor(b));
+    near(cuda::Pair(1) / (pair + cuda::Pair(0.01f)), 1 / (pair.a + 0.01f), 1 / (pair.b + 0.01f));
+    near(silu(pair), a / (1 + std::exp(-a)), b / (1 + std::exp(-b)));
+    cuda::Pair sine, cosine;
+    sin_cos(pair, sine, cosine);
+    near(sine, std::sin(a), std::sin(b));
+    near(cosine, std::cos(a), std::cos(b));
+    // Twenty thousand turns away, as far as float32 knows where that is.
+    sin_cos(pair + cuda::Pair(131072), sine, cosine);
+    const double far = pair.a + 131072.0f;
+    EXPECT_NEAR(sine.a, std::sin(far), 1e-5) << x;
+    EXPECT_NEAR(cosine.a, std::cos(far), 1e-5) << x;
+  }
+}
+
+// Numbers that are none, or beyond all others, are not hidden.
+TEST(Pair, KeepsWhatIsNotFinite) {
+  const float none = std::numeric_limits<float>::quiet_NaN(), most = 3e38f;
+  for (const cuda::Pair y : {exp(cuda::Pair(none)), tanh(cuda::Pair(none)), silu(cuda::Pair(none)),
+                             normal_cdf(cuda::Pair(none)), floor(cuda::Pair(none)),
+                             hold(cuda::Pair(none), cuda::Pair(-1), cuda::Pair(1))})
+    EXPECT_TRUE(std::isnan(y.a) && std::isnan(y.b));
+  const cuda::Pair far(most, -most);
+  EXPECT_EQ(tanh(far).a, 1);
+  EXPECT_EQ(tanh(far).b, -1);
+  EXPECT_EQ(normal_cdf(far).a, 1);
+  EXPECT_EQ(normal_cdf(far).b, 0);
+  EXPECT_EQ(sigmoid(far).a, 1);
+  EXPECT_EQ(sigmoid(far).b, 0);
+}
+
 TEST(FusedBases, EveryBasisAgreesWithThePlainLoops) {
   int number = 0;
   for (const Basis& basis : bases()) {
@@ -203,6 +248,16 @@ TEST(FusedBases, InnerParametersAreLearned) {
     layer.activation = Activation::none;
     check(make_kan(layer, 29, 1), std::string("learned ") + name(basis) + ", alone");
   }
+}
+
+TEST(FusedBases, Trains) {
+  Layer layer;
+  layer.basis = basis::Gram{};
+  layer.inner = Inner::layer;
+  layer.base = layer.norm = true;
+  Bench bench(make_kan(layer, 16), Precision::fp16);
+  const double before = bench.train(1).back().loss;
+  EXPECT_LT(bench.train(40).back().loss, 0.7 * before);
 }
 
 // A block goes from rows to rows, adding to its partial sums.
