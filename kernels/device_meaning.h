@@ -41,6 +41,8 @@ KB_DEVICE float flush(float x) {
 KB_DEVICE float exp2_approx(float x) { return flush(std::exp2(flush(x))); }
 /// Rounded to 11 bits, which is about what the instruction guarantees.
 KB_DEVICE float tanh_approx(float x) { return same_bits<float>(emulator::tf32_bits(std::tanh(x))); }
+KB_DEVICE float sin_approx(float x) { return flush(std::sin(flush(x))); }
+KB_DEVICE float cos_approx(float x) { return flush(std::cos(flush(x))); }
 KB_DEVICE float reciprocal_approx(float x) { return flush(1.0f / flush(x)); }
 KB_DEVICE float rsqrt_approx(float x) { return 1.0f / std::sqrt(flush(x)); }
 KB_DEVICE float sqrt_approx(float x) { return std::sqrt(flush(x)); }

@@ -10,6 +10,7 @@ namespace kanbench::cuda {
 namespace {
 
 FusedKernels find_kernels(const FusedPlan& plan) {
+  if (plan.kind == ExpansionKind::basis) return fused_basis_half(plan.width);
   const bool mlp = plan.kind == ExpansionKind::rectifier;
   switch (plan.precision) {
     case Precision::fp16:
@@ -57,12 +58,10 @@ constexpr int kThreads = 256;
 
 // Where weight (input, function) -> output of a layer lies in the block of parameters; -1 for
 // padding.
-KB_DEVICE std::int64_t find_weight(const FusedLayer& layer, int functions, int input, int function,
-                                   int output) {
+KB_DEVICE std::int64_t find_weight(const FusedLayer& layer, int input, int function, int output) {
   if (input >= layer.in || output >= layer.out) return -1;
   const std::int64_t edge = std::int64_t{output} * layer.in + input;
-  if (functions > 1 && function == functions - 1)
-    return layer.base ? layer.at.base_weight + edge : -1;
+  if (layer.base && function == layer.functions - 1) return layer.at.base_weight + edge;
   return function < layer.size ? layer.at.weight + edge * layer.size + function : -1;
 }
 
@@ -74,6 +73,12 @@ KB_DEVICE int find_layer(const FusedPlan& plan, std::int64_t i) {
 
 // Where vector number `i` lies, and what it is where the layer has none.
 KB_DEVICE std::int64_t find_vector(const FusedPlan& plan, std::int64_t i, float& otherwise) {
+  if (i >= plan.inner_begin()) {
+    const int place = static_cast<int>(i - plan.inner_begin()), p = place % kMostFusedInner;
+    const FusedLayer& layer = plan.layers[place / kMostFusedInner];
+    otherwise = layer.inner_start[p];
+    return p < layer.inner ? layer.at.inner + p : -1;
+  }
   const int l = static_cast<int>(i / (3 * plan.width)), place = static_cast<int>(i % plan.width);
   const int part = static_cast<int>(i / plan.width % 3);
   const FusedLayer& layer = plan.layers[l];
@@ -96,12 +101,11 @@ pack_weights_kernel(FusedPlan plan, const float* parameters, void* packed, float
     return;
   }
   const FusedLayer& layer = plan.layers[find_layer(plan, i)];
-  const int place = static_cast<int>(i - layer.weights), functions = plan.functions();
+  const int place = static_cast<int>(i - layer.weights), functions = layer.functions;
   const int column = place % 8, row = place / 8 % 8, half = place / 64 % 2;
   const int tile = place / 128 % layer.out_tiles, expanded = place / 128 / layer.out_tiles;
   const int input = expanded / functions * 16 + half * 8 + column;
-  const std::int64_t at =
-      find_weight(layer, functions, input, expanded % functions, tile * 8 + row);
+  const std::int64_t at = find_weight(layer, input, expanded % functions, tile * 8 + row);
   weights[i] = F::round(at < 0 ? 0.0f : parameters[at]);
 }
 
@@ -116,8 +120,8 @@ KB_DEVICE std::int64_t find_partial(const FusedPlan& plan, std::int64_t i) {
   }
   const FusedLayer& layer = plan.layers[find_layer(plan, i)];
   const int place = static_cast<int>(i - layer.weights), outs = layer.out_tiles * 8;
-  const int tile = place / (outs * 16), functions = plan.functions();
-  return find_weight(layer, functions, tile / functions * 16 + place / outs % 16, tile % functions,
+  const int tile = place / (outs * 16), functions = layer.functions;
+  return find_weight(layer, tile / functions * 16 + place / outs % 16, tile % functions,
                      place % outs);
 }
 

@@ -8,6 +8,7 @@
 #include "kanbench/backend.h"
 #include "kanbench/math/loss.h"
 #include "kernels/grid.h"
+#include "kernels/packed_basis.h"
 #include "kernels/quantise.h"
 #include "kernels/sample.h"
 #include "kernels/step.h"
@@ -17,8 +18,15 @@ namespace kanbench::cuda {
 /// Hidden layers and the last.
 inline constexpr int kMostFusedLayers = 9;
 
-/// What each input becomes; see expansion.h.
-enum class ExpansionKind { rectifier, gaussians };
+/// Most coefficients an input has where its basis is known at run time only.
+inline constexpr int kMostCoefficients = 12;
+/// Bernstein's degree at most, as its polynomials are all at hand at once.
+inline constexpr int kMostFusedBernstein = 7;
+/// Inner parameters at most, where the kernels read them.
+inline constexpr int kMostFusedInner = 10;
+
+/// What each input becomes: see expansion.h, and fused_basis.h for what is neither.
+enum class ExpansionKind { rectifier, gaussians, basis };
 
 /// One layer as the fused kernels see it: inputs in chunks of 16, outputs in tiles of 8.
 struct FusedLayer {
@@ -26,8 +34,18 @@ struct FusedLayer {
   int chunks = 0, out_tiles = 0;
   /// Coefficients an input has in the model; fewer than the kernel's where those are padded.
   int size = 1;
+  /// Numbers that an input becomes; the last is the base branch's, where the layer has one.
+  int functions = 1;
   bool norm = false, base = false, bias = false, identity = false;
   float inverse_spacing = 1, shift = 0;
+  /// Of ExpansionKind::basis.
+  PackedBasis basis;
+  Activation activation = Activation::none, base_activation = Activation::silu;
+  bool base_normalised = false;
+  /// How many inner parameters it learns, as its own; and what all of them are where they are
+  /// fixed.
+  int inner = 0;
+  float inner_start[kMostFusedInner] = {};
   /// Where its tiles begin among the packed weights, and its sums in a block's partial sums.
   std::int64_t weights = 0;
   /// Where its tensors lie in the block of parameters.
@@ -37,24 +55,30 @@ struct FusedLayer {
 struct FusedPlan {
   ExpansionKind kind = ExpansionKind::rectifier;
   Precision precision = Precision::fp16;
+  /// The most functions of any layer, and chunks of 16 inputs whose functions are in hand at once.
+  int functions = 1, round = 1;
   /// Widths of hidden layers as the kernel has them: 16, 32, 64 or 128.
   int width = 16;
   int count = 0;
   FusedLayer layers[kMostFusedLayers];
-  /// Packed numbers: all tiles; bias, norm weight and norm bias of every layer, `width` each.
+  /// Packed numbers: all tiles; bias, norm weight and norm bias of every layer, `width` each, and
+  /// for any basis kMostFusedInner inner parameters of every layer.
   std::int64_t weights = 0, vectors = 0;
   OutputActivation output = OutputActivation::none;
 
-  /// Numbers an input becomes.
-  KB_HD int functions() const { return kind == ExpansionKind::gaussians ? 9 : 1; }
+  /// Where the vectors' inner parameters begin.
+  KB_HD std::int64_t inner_begin() const { return std::int64_t{3} * width * count; }
   KB_HD std::int64_t element_bytes() const { return precision == Precision::tf32 ? 4 : 2; }
   /// A block's partial sums: of all tiles, then of each warp's vectors.
   KB_HD std::int64_t partials(int warps) const { return weights + warps * vectors; }
 };
 
-/// The plan for `spec`, or none: an MLP or a FastKAN, one to eight hidden layers of up to 128 (and
-/// for FastKAN exactly 16, 32, 64 or 128) neurons, up to eight Gaussians, no norm before the first
-/// layer, one output; in TF32 a FastKAN of at most 64.
+/// The plan for `spec`, or none: one to eight hidden layers of equally many neurons, one output, no
+/// norm before the first layer, no inner parameter learned but gram's, rational's and snake's by
+/// layer, no edges and no base branch past a layer. An MLP has up to 128 neurons, a FastKAN of up
+/// to eight Gaussians exactly 16, 32, 64 or 128 (in TF32 up to 64). All other bases, of up to
+/// kMostCoefficients (bernstein of degree up to 7), and activations but prelu go in fp16 and up to
+/// 64 neurons, exactly 16, 32 or 64 where there is a norm.
 std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
                                     Precision precision);
 
@@ -64,7 +88,10 @@ struct FusedShape {
   /// All weights stay in shared memory; else one round of a layer is brought in at a time.
   bool resident = true;
   /// Bytes from the block's start.
-  int vectors = 0, weights = 0, phi = 0, dy = 0, saved = 0, statistics = 0, features = 0;
+  int vectors = 0, weights = 0, phi = 0, slopes = 0, dy = 0, saved = 0, statistics = 0,
+      features = 0;
+  /// Numbers in a row of `phi` and `slopes`, where that is known at run time only.
+  int phi_stride = 0, slope_stride = 0;
   int bytes = 0;
   KB_HD int rows() const { return warps * rows_a_warp; }
 };

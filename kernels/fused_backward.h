@@ -9,7 +9,6 @@
 namespace kanbench::cuda {
 
 /// A warp's view of one layer on the way back.
-template <class F>
 struct BackwardLayer {
   const FusedPlan& plan;
   const FusedShape& shape;
@@ -21,7 +20,7 @@ struct BackwardLayer {
 
 /// Leaves the warp's slopes in shared memory, for itself and its block; returns the warp's.
 template <class S, class F, int kTiles, int kOut>
-KB_DEVICE typename F::Element* share_slopes(const BackwardLayer<F>& layer,
+KB_DEVICE typename F::Element* share_slopes(const BackwardLayer& layer,
                                             const float (&dy)[kTiles][kOut][4]) {
   typename F::Element* all = reinterpret_cast<typename F::Element*>(layer.shared + layer.shape.dy);
   typename F::Element* mine = all + layer.warp * S::kRows * S::kRowStride;
@@ -92,7 +91,7 @@ KB_DEVICE void store_expansion(const X& expansion, typename F::Element* phi, Get
 /// into the slopes of the chunk: `dz` of the input after the norm's affine part, `dx` of what
 /// passed the norm by.
 template <class F, class X, int W, int kTiles, int kOut>
-KB_DEVICE void backward_chunk(const BackwardLayer<F>& layer, int c, const Chunk<kTiles>& chunk,
+KB_DEVICE void backward_chunk(const BackwardLayer& layer, int c, const Chunk<kTiles>& chunk,
                               const RowStatistics<kTiles>& s, const typename F::Element* dy,
                               const typename F::Element* tiles, typename F::Element* phi,
                               Chunk<kTiles>& dz, Chunk<kTiles>& dx) {
@@ -138,7 +137,7 @@ KB_DEVICE void backward_chunk(const BackwardLayer<F>& layer, int c, const Chunk<
 
 /// Chunk `c` of what the layer's forward pass saved.
 template <class S, class F, int kTiles>
-KB_DEVICE void load_saved(const BackwardLayer<F>& layer, int c, Chunk<kTiles>& chunk) {
+KB_DEVICE void load_saved(const BackwardLayer& layer, int c, Chunk<kTiles>& chunk) {
   const typename F::Element* rows =
       saved_rows<S, F>(layer.shape, layer.l, layer.warp, layer.shared);
   const int g = lane_id() >> 2, t = lane_id() & 3;
@@ -155,8 +154,8 @@ KB_DEVICE void load_saved(const BackwardLayer<F>& layer, int c, Chunk<kTiles>& c
       }
 }
 
-template <class S, int kTiles, class F>
-KB_DEVICE RowStatistics<kTiles> load_statistics(const BackwardLayer<F>& layer) {
+template <class S, int kTiles>
+KB_DEVICE RowStatistics<kTiles> load_statistics(const BackwardLayer& layer) {
   RowStatistics<kTiles> s = no_norm<kTiles>();
   if (!layer.plan.layers[layer.l].norm) return s;
   const float2* rows = saved_statistics<S>(layer.shape, layer.l, layer.warp, layer.shared);
@@ -174,7 +173,7 @@ KB_DEVICE RowStatistics<kTiles> load_statistics(const BackwardLayer<F>& layer) {
 
 /// Takes out of dx what moves a row's mean and deviation: the norm's own way back.
 template <class S, class F, int kTiles, int kColumns>
-KB_DEVICE void backward_norm(const BackwardLayer<F>& layer, const RowStatistics<kTiles>& s,
+KB_DEVICE void backward_norm(const BackwardLayer& layer, const RowStatistics<kTiles>& s,
                              const float (&sum)[kTiles][2], const float (&dot)[kTiles][2],
                              float (&dx)[kTiles][kColumns][4]) {
   constexpr float kShare = 1.0f / (kColumns * 8);
@@ -201,14 +200,14 @@ KB_DEVICE void backward_norm(const BackwardLayer<F>& layer, const RowStatistics<
 
 /// One layer whose inputs were saved: from dy to dx, gradients of its parameters on the way.
 template <class F, class X, int W, int kTiles, int kOut>
-KB_DEVICE void backward_layer(const BackwardLayer<F>& layer, const float (&dy)[kTiles][kOut][4],
+KB_DEVICE void backward_layer(const BackwardLayer& layer, const float (&dy)[kTiles][kOut][4],
                               float (&dx)[kTiles][W / 8][4]) {
   using S = Shape16<F, X, W, kTiles>;
   using Element = typename F::Element;
   const FusedLayer& here = layer.plan.layers[layer.l];
   Element* phi = reinterpret_cast<Element*>(layer.shared + layer.shape.phi);
   Element* my_phi = phi + layer.warp * S::kRows * S::kPhiStride;
-  const Element* my_dy = share_slopes<S>(layer, dy);
+  const Element* my_dy = share_slopes<S, F>(layer, dy);
   if (here.bias) add_bias_gradient<W>(dy, layer.l, layer.partials);
   const RowStatistics<kTiles> s = load_statistics<S, kTiles>(layer);
   float sum[kTiles][2] = {}, dot[kTiles][2] = {};
@@ -216,11 +215,11 @@ KB_DEVICE void backward_layer(const BackwardLayer<F>& layer, const float (&dy)[k
 #pragma unroll
   for (int c = 0; c < S::kChunks; ++c) {
     if (c % S::kRound == 0)
-      tiles = fetch_round<S, Element>(layer.plan, layer.shape, layer.l, c / S::kRound,
-                                      layer.weights, layer.shared);
+      tiles = fetch_round<Element>(layer.plan, layer.shape, layer.l, c / S::kRound, S::kRoundTiles,
+                                   layer.weights, layer.shared);
     const int place = c % S::kRound * X::kSize;
     Chunk<kTiles> unit, dz, past;
-    load_saved<S>(layer, c, unit);
+    load_saved<S, F>(layer, c, unit);
     backward_chunk<F, X, W, kTiles, kOut>(layer, c, unit, s, my_dy, tiles + place * kOut * 128,
                                           my_phi + place * 16, dz, past);
     if (X::kNorm && here.norm) add_norm_gradient<W>(unit, dz, layer.l, c, layer.partials);
@@ -243,18 +242,18 @@ KB_DEVICE void backward_layer(const BackwardLayer<F>& layer, const float (&dy)[k
     if ((c + 1) % S::kRound != 0) continue;
     __syncthreads();
     add_weight_gradient<S, F, kGradientUnit<X, W>, kOut>(
-        phi, reinterpret_cast<const Element*>(layer.shared + layer.shape.dy), layer.shape.rows(),
-        S::kRoundTiles, layer.partials,
+        phi, S::kPhiStride, reinterpret_cast<const Element*>(layer.shared + layer.shape.dy),
+        layer.shape.rows(), S::kRoundTiles, layer.partials,
         layer.partials.tiles + std::int64_t{c / S::kRound} * S::kRoundTiles * 16 * kOut * 8);
     __syncthreads();
   }
   if constexpr (X::kNorm)
-    if (here.norm) backward_norm<S>(layer, s, sum, dot, dx);
+    if (here.norm) backward_norm<S, F>(layer, s, sum, dot, dx);
 }
 
 /// The first layer: writes the features' slopes over them or to `to`. True if one overflowed.
 template <class F, class X, int W, int kTiles>
-KB_DEVICE bool backward_features(const BackwardLayer<F>& layer, const WarpRows<F>& rows,
+KB_DEVICE bool backward_features(const BackwardLayer& layer, const WarpRows<F>& rows,
                                  const float (&dy)[kTiles][W / 8][4], typename F::Element* to) {
   using S = Shape16<F, X, W, kTiles>;
   using Element = typename F::Element;
@@ -262,7 +261,7 @@ KB_DEVICE bool backward_features(const BackwardLayer<F>& layer, const WarpRows<F
   const FusedLayer& here = layer.plan.layers[0];
   Element* phi = reinterpret_cast<Element*>(layer.shared + layer.shape.phi);
   Element* my_phi = phi + layer.warp * S::kRows * S::kPhiStride;
-  const Element* my_dy = share_slopes<S>(layer, dy);
+  const Element* my_dy = share_slopes<S, F>(layer, dy);
   if (here.bias) add_bias_gradient<W>(dy, 0, layer.partials);
   const RowStatistics<kTiles> none = no_norm<kTiles>();
   const int g = lane_id() >> 2, t = lane_id() & 3;
@@ -271,8 +270,8 @@ KB_DEVICE bool backward_features(const BackwardLayer<F>& layer, const WarpRows<F
   for (int c = 0; c < here.chunks; ++c) {
     const int place = c % S::kRound * X::kSize;
     if (place == 0)
-      tiles = fetch_round<S, Element>(layer.plan, layer.shape, 0, c / S::kRound, layer.weights,
-                                      layer.shared);
+      tiles = fetch_round<Element>(layer.plan, layer.shape, 0, c / S::kRound, S::kRoundTiles,
+                                   layer.weights, layer.shared);
     Chunk<kTiles> unit, dz, past;
     load_features<F>(rows.features, rows.stride, rows.row0, rows.valid, c, unit);
     backward_chunk<F, X, W, kTiles, kOut>(layer, c, unit, none, my_dy, tiles + place * kOut * 128,
@@ -295,12 +294,45 @@ KB_DEVICE bool backward_features(const BackwardLayer<F>& layer, const WarpRows<F
     const int round = c / S::kRound;
     __syncthreads();
     add_weight_gradient<S, F, kGradientUnit<X, W>, kOut>(
-        phi, reinterpret_cast<const Element*>(layer.shared + layer.shape.dy), layer.shape.rows(),
-        (c - round * S::kRound + 1) * X::kSize, layer.partials,
+        phi, S::kPhiStride, reinterpret_cast<const Element*>(layer.shared + layer.shape.dy),
+        layer.shape.rows(), (c - round * S::kRound + 1) * X::kSize, layer.partials,
         layer.partials.tiles + std::int64_t{round} * S::kRoundTiles * 16 * kOut * 8);
     __syncthreads();
   }
   return overflow;
 }
+
+/// All ways through a decoder. An expansion that is not made in registers has its own.
+template <class F, class X, int W, int kTiles>
+struct Passes {
+  /// From features to `out`, whose column 0 is the model's number before the output activation.
+  /// With kSave what backward() needs stays in shared memory.
+  template <bool kSave>
+  KB_DEVICE static void forward(const FusedPlan& plan, const FusedShape& shape, const void* weights,
+                                const WarpRows<F>& rows, unsigned char* shared,
+                                float (&out)[kTiles][1][4]) {
+    cuda::forward<F, X, W, kTiles, kSave>(plan, shape, weights, rows, shared, out);
+  }
+
+  /// From the last layer's slopes to the features'; `layer(l)` is the warp's view of one. True if a
+  /// feature's overflowed.
+  template <class GetLayer>
+  KB_DEVICE static bool backward(GetLayer&& layer, const WarpRows<F>& rows, int count,
+                                 const float (&dy)[kTiles][1][4], typename F::Element* dfeatures) {
+    float d[kTiles][W / 8][4];
+    backward_layer<F, X, W, kTiles, 1>(layer(count - 1), dy, d);
+    for (int l = count - 2; l > 0; --l) {
+      float next[kTiles][W / 8][4];
+      backward_layer<F, X, W, kTiles, W / 8>(layer(l), d, next);
+#pragma unroll
+      for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+        for (int j = 0; j < W / 8; ++j)
+#pragma unroll
+          for (int i = 0; i < 4; ++i) d[m][j][i] = next[m][j][i];
+    }
+    return backward_features<F, X, W, kTiles>(layer(0), rows, d, dfeatures);
+  }
+};
 
 }  // namespace kanbench::cuda

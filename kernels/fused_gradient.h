@@ -51,8 +51,9 @@ KB_DEVICE void add_bias_gradient(const float (&dy)[kTiles][kOut][4], int l, cons
 /// The block's share of the weights' gradient: expansions' transpose times slopes, tiles of 16
 /// expanded inputs by 8 outputs shared out among the warps.
 template <class S, class F, int kUnit, int kOut>
-KB_DEVICE void add_weight_gradient(const typename F::Element* phi, const typename F::Element* dy,
-                                   int rows, int tiles, const Partials& p, float* to) {
+KB_DEVICE void add_weight_gradient(const typename F::Element* phi, int phi_stride,
+                                   const typename F::Element* dy, int rows, int tiles,
+                                   const Partials& p, float* to) {
   constexpr int kPairs = kOut == 1 ? 1 : kOut / 2, kSide = kOut == 1 ? 1 : 2;
   const int warp = static_cast<int>(threadIdx.x) >> 5, warps = static_cast<int>(blockDim.x) >> 5;
   const int g = lane_id() >> 2, t = lane_id() & 3;
@@ -84,7 +85,7 @@ KB_DEVICE void add_weight_gradient(const typename F::Element* phi, const typenam
       for (int i = 0; i < kUnit; ++i) {
         if (first + i >= tiles) continue;
         const typename F::Left a =
-            F::rows_transposed(phi + row * S::kPhiStride + (first + i) * 16, S::kPhiStride);
+            F::rows_transposed(phi + row * phi_stride + (first + i) * 16, phi_stride);
 #pragma unroll
         for (int q = 0; q < kSide; ++q) F::multiply(sum[i][q], a, b[q]);
       }

@@ -86,7 +86,7 @@ fused_predict_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
       __syncwarp();
     }
     float out[kTiles][1][4];
-    forward<F, X, W, kTiles, false>(plan, shape, a.weights, rows, shared, out);
+    Passes<F, X, W, kTiles>::template forward<false>(plan, shape, a.weights, rows, shared, out);
 #pragma unroll
     for (int m = 0; m < kTiles; ++m)
 #pragma unroll
@@ -151,27 +151,15 @@ KB_DEVICE bool backward(const FusedPlan& plan, const FusedShape& shape, const Fu
   float* block = a.partials + std::int64_t{blockIdx.x} * plan.partials(shape.warps);
   float* vectors = block + plan.weights + rows.warp * plan.vectors;
   const auto layer = [&](int l) {
-    return BackwardLayer<F>{plan,
-                            shape,
-                            l,
-                            rows.warp,
-                            a.weights,
-                            shared,
-                            {block + plan.layers[l].weights, vectors, fresh}};
+    return BackwardLayer{plan,
+                         shape,
+                         l,
+                         rows.warp,
+                         a.weights,
+                         shared,
+                         {block + plan.layers[l].weights, vectors, fresh}};
   };
-  float d[kTiles][W / 8][4];
-  backward_layer<F, X, W, kTiles, 1>(layer(plan.count - 1), dy, d);
-  for (int l = plan.count - 2; l > 0; --l) {
-    float next[kTiles][W / 8][4];
-    backward_layer<F, X, W, kTiles, W / 8>(layer(l), d, next);
-#pragma unroll
-    for (int m = 0; m < kTiles; ++m)
-#pragma unroll
-      for (int j = 0; j < W / 8; ++j)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) d[m][j][i] = next[m][j][i];
-  }
-  return backward_features<F, X, W, kTiles>(layer(0), rows, d, dfeatures);
+  return Passes<F, X, W, kTiles>::backward(layer, rows, plan.count, dy, dfeatures);
 }
 
 template <class F, class X, int W, int kTiles, bool kWhole>
@@ -208,7 +196,7 @@ fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
       dfeatures = static_cast<Element*>(a.dfeatures);
     }
     float out[kTiles][1][4], dy[kTiles][1][4];
-    forward<F, X, W, kTiles, true>(plan, shape, a.weights, rows, shared, out);
+    Passes<F, X, W, kTiles>::template forward<true>(plan, shape, a.weights, rows, shared, out);
     measure<kTiles>(
         plan, a, scale, row0, out, [&](int i) { return shuffle(wanted, i); }, dy, sums);
     sums.overflow |=
@@ -275,5 +263,6 @@ FusedKernels fused_mlp_tf32(int width);
 FusedKernels fused_fastkan_half(int width);
 FusedKernels fused_fastkan_bfloat(int width);
 FusedKernels fused_fastkan_tf32(int width);
+FusedKernels fused_basis_half(int width);
 
 }  // namespace kanbench::cuda

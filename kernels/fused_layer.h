@@ -23,24 +23,19 @@ struct Shape16 {
   static constexpr int kRows = 16 * kTiles;
 };
 
-/// Numbers of one round of a layer's weights.
-template <class S>
-KB_DEVICE int round_numbers(const FusedLayer& layer) {
-  return S::kRoundTiles * layer.out_tiles * 128;
-}
-
-/// A round of a layer's weights in shared memory. Where not all are there for good, the block
-/// fetches it: all of its threads call this together.
-template <class S, class Element>
+/// A round of a layer's weights, for so many tiles of 16 expanded inputs, in shared memory. Where
+/// not all are there for good, the block fetches it: all of its threads call this together.
+template <class Element>
 KB_DEVICE const Element* fetch_round(const FusedPlan& plan, const FusedShape& shape, int l,
-                                     int round, const void* global, unsigned char* shared) {
+                                     int round, int round_tiles, const void* global,
+                                     unsigned char* shared) {
   const FusedLayer& layer = plan.layers[l];
-  const int numbers = round_numbers<S>(layer);
+  const int numbers = round_tiles * layer.out_tiles * 128;
   const std::int64_t first = std::int64_t{round} * numbers;
   Element* here = reinterpret_cast<Element*>(shared + shape.weights);
   if (shape.resident) return here + layer.weights + first;
   const std::int64_t all =
-      std::int64_t{layer.chunks} * plan.functions() * layer.out_tiles * 128 - first;
+      std::int64_t{layer.chunks} * layer.functions * layer.out_tiles * 128 - first;
   const int bytes =
       static_cast<int>(all < numbers ? all : numbers) * static_cast<int>(sizeof(Element));
   const auto* from = reinterpret_cast<const unsigned char*>(static_cast<const Element*>(global) +

@@ -9,31 +9,79 @@
 namespace kanbench::cuda {
 namespace {
 
-// What the fused kernels know nothing of.
+// What the kernels of one expansion know nothing of.
 bool is_plain(const Layer& layer) {
-  return layer.activation == Activation::none && layer.inner == Inner::fixed && !layer.edges &&
-         layer.base_activation == Activation::silu && !layer.base_normalised &&
-         layer.base_skip == 0;
+  return layer.inner == Inner::fixed && layer.activation == Activation::none &&
+         layer.base_activation == Activation::silu && !layer.base_normalised;
 }
 
-bool plan_layer(const Layer& layer, bool first, ExpansionKind kind, FusedLayer& planned) {
-  if (!is_plain(layer)) return false;
+bool plan_rectifier(const Layer& layer, FusedLayer& planned) {
+  planned.identity = std::holds_alternative<basis::Identity>(layer.basis);
+  const bool relu = std::holds_alternative<basis::Relu>(layer.basis);
+  return is_plain(layer) && !layer.norm && !layer.base && (planned.identity || relu);
+}
+
+bool plan_gaussians(const Layer& layer, FusedLayer& planned) {
+  const auto* rbf = std::get_if<basis::Rbf>(&layer.basis);
+  if (!is_plain(layer) || !rbf || rbf->num_grids > 8) return false;
+  planned.functions = 9;
+  planned.inverse_spacing = 1 / rbf->spacing();
+  planned.shift = 0.5f * static_cast<float>(rbf->num_grids - 8);
+  return true;
+}
+
+// Inner parameters that are learned, and those that the kernels read though they are not.
+bool plan_inner(const Layer& layer, FusedLayer& planned) {
+  const bool read = std::visit([]<class B>(const B&) { return kFusedInner<B>; }, layer.basis);
+  if (!read) return layer.inner == Inner::fixed;
+  const int count = inner(layer.basis);
+  if (layer.inner == Inner::input || count > kMostFusedInner) return false;
+  planned.inner = layer.inner == Inner::layer ? count : 0;
+  for (int p = 0; p < count; ++p) planned.inner_start[p] = inner_start(layer.basis, p);
+  return true;
+}
+
+bool plan_basis(const Layer& layer, FusedLayer& planned) {
+  const auto* bernstein = std::get_if<basis::Bernstein>(&layer.basis);
+  if (planned.size > kMostCoefficients || (bernstein && bernstein->degree > kMostFusedBernstein) ||
+      layer.activation == Activation::prelu || layer.base_activation == Activation::prelu)
+    return false;
+  planned.functions = planned.size + (layer.base ? 1 : 0);
+  planned.basis = pack(layer.basis);
+  planned.activation = layer.activation;
+  planned.base_activation = layer.base_activation;
+  planned.base_normalised = layer.base_normalised;
+  return plan_inner(layer, planned);
+}
+
+bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned) {
+  if (layer.edges || layer.base_skip != 0) return false;
   planned.in = layer.in;
   planned.out = layer.out;
   planned.norm = layer.norm;
   planned.base = layer.base;
   planned.bias = layer.bias;
   planned.size = size(layer.basis);
-  if (kind == ExpansionKind::rectifier) {
-    planned.identity = std::holds_alternative<basis::Identity>(layer.basis);
-    const bool relu = std::holds_alternative<basis::Relu>(layer.basis);
-    return !layer.norm && !layer.base && (planned.identity || relu);
+  switch (kind) {
+    case ExpansionKind::rectifier:
+      return plan_rectifier(layer, planned);
+    case ExpansionKind::gaussians:
+      return plan_gaussians(layer, planned);
+    default:
+      return plan_basis(layer, planned);
   }
-  const auto* rbf = std::get_if<basis::Rbf>(&layer.basis);
-  if (!rbf || rbf->num_grids > 8 || (first && layer.norm)) return false;
-  planned.inverse_spacing = 1 / rbf->spacing();
-  planned.shift = 0.5f * static_cast<float>(rbf->num_grids - 8);
-  return true;
+}
+
+// A norm's width, and that of FastKAN's kernels, is the kernel's.
+bool has_width(const FusedPlan& plan, const ModelSpec& spec) {
+  const auto has_norm = [](const Layer& layer) { return layer.norm; };
+  const bool exact = plan.kind == ExpansionKind::gaussians ||
+                     std::any_of(spec.layers.begin(), spec.layers.end(), has_norm);
+  if (plan.width == 0 || (exact && plan.width != spec.layers[0].out)) return false;
+  if (plan.kind == ExpansionKind::basis)
+    return plan.width < 128 && plan.precision == Precision::fp16;
+  return plan.kind == ExpansionKind::rectifier || plan.width < 128 ||
+         plan.precision != Precision::tf32;
 }
 
 int kernel_width(int neurons) {
@@ -42,75 +90,111 @@ int kernel_width(int neurons) {
   return 0;
 }
 
-}  // namespace
+// Chunks of inputs whose functions fill a round: all of an MLP's, one of a KAN's, about as much of
+// what lies between.
+int chunks_a_round(const FusedPlan& plan) {
+  return std::max(1, std::min(plan.width / 16, kMostCoefficients / plan.functions));
+}
 
-std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
-                                    Precision precision) {
+std::optional<FusedPlan> plan_kind(ExpansionKind kind, const ModelSpec& spec, const Layout& layout,
+                                   Precision precision) {
   FusedPlan plan;
+  plan.kind = kind;
   plan.precision = precision;
   plan.output = spec.output;
   plan.count = static_cast<int>(spec.layers.size());
-  if (precision == Precision::fp32 || plan.count < 2 || plan.count > kMostFusedLayers) return {};
-  const bool gaussians = std::holds_alternative<basis::Rbf>(spec.layers[0].basis);
-  plan.kind = gaussians ? ExpansionKind::gaussians : ExpansionKind::rectifier;
   const int neurons = spec.layers[0].out;
   plan.width = kernel_width(neurons);
-  if (plan.width == 0 || (gaussians && plan.width != neurons)) return {};
-  if (gaussians && plan.width == 128 && precision == Precision::tf32) return {};
+  if (!has_width(plan, spec)) return {};
   for (int l = 0; l < plan.count; ++l) {
     const Layer& layer = spec.layers[static_cast<std::size_t>(l)];
     FusedLayer& planned = plan.layers[l];
     const bool last = l + 1 == plan.count;
-    if (layer.out != (last ? 1 : neurons) || !plan_layer(layer, l == 0, plan.kind, planned))
-      return {};
+    if (layer.out != (last ? 1 : neurons) || !plan_layer(layer, kind, planned)) return {};
     planned.at = layout.layers[static_cast<std::size_t>(l)];
     planned.chunks = l == 0 ? static_cast<int>(ceil_divide(layer.in, 16)) : plan.width / 16;
     planned.out_tiles = last ? 1 : plan.width / 8;
     planned.weights = plan.weights;
-    plan.weights += std::int64_t{planned.chunks} * plan.functions() * planned.out_tiles * 128;
+    plan.weights += std::int64_t{planned.chunks} * planned.functions * planned.out_tiles * 128;
+    plan.functions = std::max(plan.functions, planned.functions);
   }
-  plan.vectors = std::int64_t{3} * plan.width * plan.count;
+  plan.round = chunks_a_round(plan);
+  plan.vectors =
+      plan.inner_begin() + (kind == ExpansionKind::basis ? kMostFusedInner * plan.count : 0);
   return plan;
+}
+
+}  // namespace
+
+std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
+                                    Precision precision) {
+  const std::size_t count = spec.layers.size();
+  if (precision == Precision::fp32 || count < 2 || count > kMostFusedLayers || spec.layers[0].norm)
+    return {};
+  for (const ExpansionKind kind :
+       {ExpansionKind::rectifier, ExpansionKind::gaussians, ExpansionKind::basis})
+    if (std::optional<FusedPlan> plan = plan_kind(kind, spec, layout, precision)) return plan;
+  return {};
 }
 
 namespace {
 
-// Bytes of one block of `warps`; mirrors the layout that fused_layer.h reads.
+// Hands out a block's shared memory.
+struct Room {
+  std::int64_t at = 0;
+  int take(std::int64_t bytes) {
+    const std::int64_t begin = at;
+    at += round_up(bytes, 128);
+    return static_cast<int>(begin);
+  }
+};
+
+// The tiles of expansions and what is kept of each layer's inputs. Where any basis may be, both are
+// there for predictions too: of one chunk, and of one layer, in float32.
+void lay_out_rows(const FusedPlan& plan, FusedMode mode, FusedShape& shape, Room& room) {
+  const bool any = plan.kind == ExpansionKind::basis, training = mode != FusedMode::predict;
+  if (!any && !training) return;
+  const std::int64_t element = plan.element_bytes(), rows = shape.rows(), padding = 8;
+  const std::int64_t round = training ? plan.round : 1, kept = training ? plan.count - 1 : 1;
+  shape.phi_stride = static_cast<int>(round * plan.functions * 16 + padding);
+  shape.phi = room.take(rows * shape.phi_stride * element);
+  if (any && training) {
+    shape.slope_stride = static_cast<int>(plan.functions * 16 + padding);
+    shape.slopes = room.take(rows * shape.slope_stride * element);
+  }
+  if (training) shape.dy = room.take(rows * (plan.width + padding) * element);
+  shape.saved = room.take(kept * rows * (plan.width + padding) * (any ? 4 : element));
+  const auto has_norm = [](const FusedLayer& layer) { return layer.norm; };
+  const bool norm = std::any_of(plan.layers, plan.layers + plan.count, has_norm);
+  shape.statistics = room.take(norm ? kept * rows * 8 : 0);
+}
+
+// Bytes of one block of `warps`; mirrors the layout that the kernels read.
 FusedShape lay_out(const FusedPlan& plan, FusedMode mode, int warps, int rows_a_warp, bool resident,
                    int feature_chunks) {
   FusedShape shape;
   shape.warps = warps;
   shape.rows_a_warp = rows_a_warp;
   shape.resident = resident;
-  const std::int64_t element = plan.element_bytes(), padding = 8, rows = shape.rows();
-  const std::int64_t round = plan.functions() == 1 ? plan.width / 16 : 1;
   std::int64_t widest = 0;
   for (int l = 0; l < plan.count; ++l)
     widest = std::max<std::int64_t>(widest, plan.layers[l].out_tiles);
-  const std::int64_t round_tiles = round * plan.functions();
-  std::int64_t at = 0;
-  const auto take = [&](std::int64_t bytes) {
-    const std::int64_t begin = at;
-    at += round_up(bytes, 128);
-    return static_cast<int>(begin);
-  };
-  shape.vectors = take(plan.vectors * 4);
-  shape.weights = take((resident ? plan.weights : round_tiles * widest * 128) * element);
-  if (mode != FusedMode::predict) {
-    shape.phi = take(rows * (round_tiles * 16 + padding) * element);
-    shape.dy = take(rows * (plan.width + padding) * element);
-    shape.saved = take((plan.count - 1) * rows * (plan.width + padding) * element);
-    const bool norm = plan.kind == ExpansionKind::gaussians;
-    shape.statistics = take(norm ? (plan.count - 1) * rows * 8 : 0);
-  }
-  if (feature_chunks > 0) shape.features = take(rows * feature_chunks * 8 * element);
-  shape.bytes = static_cast<int>(std::min<std::int64_t>(at, INT32_MAX));
+  const std::int64_t a_round = std::int64_t{plan.round} * plan.functions * widest * 128;
+  const std::int64_t element = plan.element_bytes();
+  Room room;
+  shape.vectors = room.take(plan.vectors * 4);
+  shape.weights = room.take((resident ? plan.weights : a_round) * element);
+  lay_out_rows(plan, mode, shape, room);
+  if (feature_chunks > 0)
+    shape.features = room.take(std::int64_t{shape.rows()} * feature_chunks * 8 * element);
+  shape.bytes = static_cast<int>(std::min<std::int64_t>(room.at, INT32_MAX));
   return shape;
 }
 
 }  // namespace
 
 int fused_rows_a_warp(const FusedPlan& plan, FusedMode mode) {
+  if (plan.kind == ExpansionKind::basis) return 16;
   const bool mlp = plan.kind == ExpansionKind::rectifier;
   if (mode == FusedMode::predict) return plan.width < (mlp ? 128 : 64) ? 32 : 16;
   return mlp && plan.width < 64 ? 32 : 16;

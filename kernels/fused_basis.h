@@ -1,0 +1,288 @@
+#pragma once
+// The fused decoder whose layers have any basis each, so that one kernel serves them all: a warp
+// expands its inputs into shared memory, on the way back slopes beside values, and products take
+// from there as many functions as the layer has. Inputs of layers are kept in float32.
+
+#include "kernels/fused_expand.h"
+#include "kernels/fused_kernels.h"
+
+namespace kanbench::cuda {
+
+/// sum += a chunk's functions times their weights.
+template <class F, int kOut, int kColumns>
+KB_DEVICE void multiply_functions(const typename F::Element* phi, int stride,
+                                  const typename F::Element* tiles, int functions,
+                                  float (&sum)[1][kColumns][4]) {
+#pragma unroll 1
+  for (int k = 0; k < functions; ++k, tiles += kOut * 128) {
+    const typename F::Left a = F::rows(phi + k * 16, stride);
+    if constexpr (kOut == 1) {
+      typename F::Right b;
+      F::weights(tiles, b);
+      F::multiply(sum[0][0], a, b);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kOut; j += 2) {
+        typename F::Right b[2];
+        F::weights(tiles + j * 128, b);
+        F::multiply(sum[0][j], a, b[0]);
+        F::multiply(sum[0][j + 1], a, b[1]);
+      }
+    }
+  }
+}
+
+/// All layers; see Passes.
+template <class F, int W, bool kSave>
+KB_DEVICE void forward_bases(const FusedPlan& plan, const FusedShape& shape, const void* weights,
+                             const WarpRows<F>& rows, unsigned char* shared,
+                             float (&out)[1][1][4]) {
+  using S = BasisShape<F, W>;
+  using Element = typename F::Element;
+  Element* phi = reinterpret_cast<Element*>(shared + shape.phi) + rows.warp * 16 * shape.phi_stride;
+  float y[1][W / 8][4];
+#pragma unroll 1
+  for (int l = 0; l < plan.count; ++l) {
+    const FusedLayer& layer = plan.layers[l];
+    const bool last = l + 1 == plan.count;
+    const BasisRows<F> from = basis_rows<F, W, kSave>(plan, shape, l, rows, shared);
+    const Element* tiles = nullptr;
+    begin_sum<W>(shape, l, shared, y);
+#pragma unroll 1
+    for (int c = 0; c < layer.chunks; ++c) {
+      if (c % plan.round == 0)
+        tiles = fetch_round<Element>(plan, shape, l, c / plan.round, plan.round * layer.functions,
+                                     weights, shared);
+      expand_chunk<F, W, Pair>(from, c, phi, nullptr);
+      const Element* own = tiles + c % plan.round * layer.functions * layer.out_tiles * 128;
+      if (last)
+        multiply_functions<F, 1>(phi, shape.phi_stride, own, layer.functions, y);
+      else
+        multiply_functions<F, W / 8>(phi, shape.phi_stride, own, layer.functions, y);
+      // The next chunk comes in the same place.
+      __syncwarp();
+    }
+    if (last) break;
+    RowStatistics<1> s;
+    const bool norm = plan.layers[l + 1].norm;
+    normalise(norm, y, s);
+    save_inputs<S, FactorTf32>(shape, kSave ? l + 1 : 1, rows.warp, norm, y, s, shared);
+    __syncwarp();
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) out[0][0][i] = y[0][0][i];
+}
+
+/// Turns dy into the slopes of a chunk's inputs: `dz` past the norm's affine part, `dx` of what
+/// function number `past` took from before the norm. Where asked to, it keeps the functions' own in
+/// place of their inputs' `slopes`.
+template <class S, class F, int kOut>
+KB_DEVICE void pull_back(const FusedShape& shape, const typename F::Element* dy,
+                         const typename F::Element* tiles, int functions, int past, bool keep,
+                         typename F::Element* slopes, Chunk<1>& dz, Chunk<1>& dx) {
+  const int g = lane_id() >> 2, t = lane_id() & 3;
+  dz = {};
+  dx = {};
+#pragma unroll 1
+  for (int k = 0; k < functions; ++k) {
+    float dphi[1][2][4];
+    multiply_back<S, F, 1, kOut>(dy, tiles + k * kOut * 128, dphi);
+#pragma unroll
+    for (int j = 0; j < 2; ++j)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        auto* at = slopes + (h * 8 + g) * shape.slope_stride + k * 16 + j * 8 + 2 * t;
+        const float2 slope = F::load_pair(at);
+        if (keep) F::store_pair(at, dphi[0][j][2 * h], dphi[0][j][2 * h + 1]);
+        const float a = slope.x * dphi[0][j][2 * h], b = slope.y * dphi[0][j][2 * h + 1];
+        dz.v[0][j][2 * h] += k == past ? 0.0f : a;
+        dz.v[0][j][2 * h + 1] += k == past ? 0.0f : b;
+        dx.v[0][j][2 * h] += k == past ? a : 0.0f;
+        dx.v[0][j][2 * h + 1] += k == past ? b : 0.0f;
+      }
+  }
+}
+
+/// Adds a chunk's gradients of the layer's own inner parameters, one after the other; `dphi` are
+/// its functions' slopes, which this lane has left there.
+template <class F, int W>
+KB_DEVICE void add_inner_gradient(const BasisRows<F>& from, int c, const typename F::Element* dphi,
+                                  const Partials& p) {
+  const FusedLayer& layer = from.plan.layers[from.l];
+  const int g = lane_id() >> 2, t = lane_id() & 3;
+  const float* inner = from.inner();
+  float* to = p.vectors + from.plan.inner_begin() + from.l * kMostFusedInner;
+#pragma unroll 1
+  for (int q = 0; q < layer.inner; ++q) {
+    const auto value = [&](int r) {
+      return Dual<Pair>(Pair(inner[r]), Pair(r == q ? 1.0f : 0.0f));
+    };
+    float sum = 0;
+#pragma unroll 1
+    for (int part = 0; part < 4; ++part) {
+      const int row = (part & 1) * 8 + g, column = (part >> 1) * 8 + 2 * t;
+      const Pair z = load_inputs<F, W>(from, c, row, column).z;
+      const Dual<Pair> v(activate(layer.activation, z, Pair(0)));
+      visit(layer.basis, [&]<class B>(const B& basis) {
+        if constexpr (kFusedInner<B>)
+          basis.eval(v, value, [&](int k, Dual<Pair> phi) {
+            const float2 d = F::load_pair(dphi + row * from.shape.slope_stride + k * 16 + column);
+            sum += d.x * phi.d.a + d.y * phi.d.b;
+          });
+      });
+    }
+    sum = warp_sum(sum);
+    if (lane_id() == 0) to[q] = (p.fresh && c == 0 ? 0.0f : to[q]) + sum;
+  }
+}
+
+/// The norm's affine part on the way back: adds to its gradients and to what backward_norm() takes.
+template <class S, int W>
+KB_DEVICE void backward_affine(const BackwardLayer& layer, int c, const RowStatistics<1>& s,
+                               Chunk<1>& dz, float (&sum)[1][2], float (&dot)[1][2]) {
+  Chunk<1> unit;
+  load_saved<S, FactorTf32>(layer, c, unit);
+  add_norm_gradient<W>(unit, dz, layer.l, c, layer.partials);
+  const float* weight = vector_of<W>(layer.shape, layer.l, 1, layer.shared) + c * 16;
+#pragma unroll
+  for (int j = 0; j < 2; ++j)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float d = dz.v[0][j][i] * weight[j * 8 + 2 * (lane_id() & 3) + (i & 1)];
+      sum[0][i >> 1] += d;
+      dot[0][i >> 1] = fmaf(d, unit.v[0][j][i], dot[0][i >> 1]);
+      dz.v[0][j][i] = d * s.inverse[0][i >> 1];
+    }
+}
+
+/// Writes the slopes of a chunk of features. True if one overflowed.
+template <class F>
+KB_DEVICE bool store_feature_slopes(const WarpRows<F>& rows, int c, const Chunk<1>& d,
+                                    typename F::Element* to) {
+  const int g = lane_id() >> 2, t = lane_id() & 3;
+  bool overflow = false;
+#pragma unroll
+  for (int j = 0; j < 2; ++j)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const std::int64_t row = rows.row0 + h * 8 + g;
+      if (row >= rows.valid) continue;
+      const float a = d.v[0][j][2 * h], b = d.v[0][j][2 * h + 1];
+      overflow |= !(fabsf(a) <= F::kLargest) || !(fabsf(b) <= F::kLargest);
+      F::store_pair(to + ((c * 2 + j) * rows.stride + row) * 8 + 2 * t, a, b);
+    }
+  return overflow;
+}
+
+/// Adds to the block's partial sums what the chunks of a round that ends with `c` give.
+template <class F, int W>
+KB_DEVICE void add_round_gradient(const BackwardLayer& layer, int c) {
+  using S = BasisShape<F, W>;
+  using Element = typename F::Element;
+  const FusedLayer& here = layer.plan.layers[layer.l];
+  const int round = c / layer.plan.round, tiles = here.functions * 16 * here.out_tiles * 8;
+  const auto* phi = reinterpret_cast<const Element*>(layer.shared + layer.shape.phi);
+  const auto* dy = reinterpret_cast<const Element*>(layer.shared + layer.shape.dy);
+  float* to = layer.partials.tiles + std::int64_t{round} * layer.plan.round * tiles;
+  const int count = (c - round * layer.plan.round + 1) * here.functions;
+  __syncthreads();
+  if (here.out_tiles == 1)
+    add_weight_gradient<S, F, 2, 1>(phi, layer.shape.phi_stride, dy, layer.shape.rows(), count,
+                                    layer.partials, to);
+  else
+    add_weight_gradient<S, F, 2, W / 8>(phi, layer.shape.phi_stride, dy, layer.shape.rows(), count,
+                                        layer.partials, to);
+  __syncthreads();
+}
+
+/// One layer: `d` is its outputs' slopes and becomes its inputs'; the first layer's go to `to`
+/// instead. True if one of those overflowed.
+template <class F, int W>
+KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& rows,
+                              float (&d)[1][W / 8][4], typename F::Element* to) {
+  using S = BasisShape<F, W>;
+  using Element = typename F::Element;
+  const FusedShape& shape = layer.shape;
+  const FusedLayer& here = layer.plan.layers[layer.l];
+  const BasisRows<F> from = basis_rows<F, W, true>(layer.plan, shape, layer.l, rows, layer.shared);
+  Element* phi =
+      reinterpret_cast<Element*>(layer.shared + shape.phi) + rows.warp * 16 * shape.phi_stride;
+  Element* slopes =
+      reinterpret_cast<Element*>(layer.shared + shape.slopes) + rows.warp * 16 * shape.slope_stride;
+  const Element* dy = share_slopes<S, F>(layer, d);
+  if (here.bias) add_bias_gradient<W>(d, layer.l, layer.partials);
+  const RowStatistics<1> s = load_statistics<S, 1>(layer);
+  float sum[1][2] = {}, dot[1][2] = {};
+  const int past = here.base && !here.base_normalised ? here.size : -1;
+  const Element* tiles = nullptr;
+  bool overflow = false;
+#pragma unroll 1
+  for (int c = 0; c < here.chunks; ++c) {
+    const int place = c % layer.plan.round;
+    if (place == 0)
+      tiles = fetch_round<Element>(layer.plan, shape, layer.l, c / layer.plan.round,
+                                   layer.plan.round * here.functions, layer.weights, layer.shared);
+    expand_chunk<F, W, Dual<Pair>>(from, c, phi + place * here.functions * 16, slopes);
+    const Element* own = tiles + place * here.functions * here.out_tiles * 128;
+    Chunk<1> dz, dx;
+    if (here.out_tiles == 1)
+      pull_back<S, F, 1>(shape, dy, own, here.functions, past, here.inner > 0, slopes, dz, dx);
+    else
+      pull_back<S, F, W / 8>(shape, dy, own, here.functions, past, here.inner > 0, slopes, dz, dx);
+    if (here.inner > 0) add_inner_gradient<F, W>(from, c, slopes, layer.partials);
+    if (here.norm) backward_affine<S, W>(layer, c, s, dz, sum, dot);
+#pragma unroll
+    for (int j = 0; j < 2; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) dz.v[0][j][i] += dx.v[0][j][i];
+    if (layer.l == 0) overflow |= store_feature_slopes<F>(rows, c, dz, to);
+      // Chosen among registers, as an array of them has no index that is not known.
+#pragma unroll
+    for (int j = 0; j < W / 8; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) d[0][j][i] = j / 2 == c ? dz.v[0][j % 2][i] : d[0][j][i];
+    // The next chunk's slopes come in the same place.
+    __syncwarp();
+    if (place + 1 == layer.plan.round || c + 1 == here.chunks) add_round_gradient<F, W>(layer, c);
+  }
+  if (layer.l > 0 && here.norm) backward_norm<S, FactorTf32>(layer, s, sum, dot, d);
+  return overflow;
+}
+
+/// All layers; see Passes.
+template <class F, int W, class GetLayer>
+KB_DEVICE bool backward_bases(GetLayer&& layer, const WarpRows<F>& rows, int count,
+                              const float (&dy)[1][1][4], typename F::Element* dfeatures) {
+  float d[1][W / 8][4] = {};
+#pragma unroll
+  for (int i = 0; i < 4; ++i) d[0][0][i] = dy[0][0][i];
+  bool overflow = false;
+#pragma unroll 1
+  for (int l = count - 1; l >= 0; --l)
+    overflow |= backward_basis<F, W>(layer(l), rows, d, dfeatures);
+  return overflow;
+}
+
+template <class F, int W>
+struct Passes<F, AnyBasis, W, 1> {
+  template <bool kSave>
+  KB_DEVICE static void forward(const FusedPlan& plan, const FusedShape& shape, const void* weights,
+                                const WarpRows<F>& rows, unsigned char* shared,
+                                float (&out)[1][1][4]) {
+    forward_bases<F, W, kSave>(plan, shape, weights, rows, shared, out);
+  }
+  template <class GetLayer>
+  KB_DEVICE static bool backward(GetLayer&& layer, const WarpRows<F>& rows, int count,
+                                 const float (&dy)[1][1][4], typename F::Element* dfeatures) {
+    return backward_bases<F, W>(layer, rows, count, dy, dfeatures);
+  }
+};
+
+template <int W>
+inline constexpr int kPredictTiles<AnyBasis, W> = 1;
+template <int W>
+inline constexpr int kTrainTiles<AnyBasis, W> = 1;
+template <class F, int W>
+inline constexpr bool kBuilt<F, AnyBasis, W> = W < 128;
+
+}  // namespace kanbench::cuda
