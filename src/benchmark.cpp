@@ -330,8 +330,8 @@ double require_room(const Run& run, const Backend& backend, int ranks) {
   }
   throw Error(which + ": training " + std::to_string(layout.parameters) + " parameters takes " +
               megabytes(needed) + ", " + backend.name() + " has " + megabytes(free) +
-              " free: use a smaller log2_hashmap_size (" + std::to_string(run.log2_hashmap_size) +
-              " here) or fewer levels or neurons");
+              " free: use smaller tables (encoder " + run.encoder + ", log2_hashmap_size " +
+              std::to_string(run.log2_hashmap_size) + " here) or fewer levels or neurons");
 }
 
 Result run_benchmark(const Run& run, const Volume& volume, Backend& backend,
