@@ -25,18 +25,23 @@ std::vector<std::string> words(const std::string& text) {
 }
 
 TEST(CsvColumns, AreThoseOfTheFormat) {
-  EXPECT_EQ(csv_columns(),
-            words("dataset_name data_size inr_size network_type epoch_count num_neurons "
-                  "num_hidden_layers num_levels num_features_per_level per_level_scale "
-                  "log2_hashmap_size base_resolution num_repeats avg_time_per_epoch num_gpus "
-                  "compression_ratio kan_grid_radius kan_grid_radius_step kan_num_grids "
-                  "kan_num_grids_step batch_size pbs_job_id pbs_array_index epoch_time_hash "
-                  "avg_psnr std_dev_psnr avg_ssim std_dev_ssim avg_mse std_dev_mse avg_ssim_3d "
-                  "status run_index run_id encoder encoder_params precision loss lrate lrate_decay "
-                  "n_parameters "
-                  "ranks decomposition device samples_per_second train_seconds "
-                  "reconstruct_seconds peak_device_bytes peak_host_bytes seed kanbench_version "
-                  "hostname started_at"));
+  EXPECT_EQ(
+      csv_columns(),
+      words("dataset_name data_size inr_size network_type epoch_count num_neurons "
+            "num_hidden_layers num_levels num_features_per_level per_level_scale "
+            "log2_hashmap_size base_resolution num_repeats avg_time_per_epoch num_gpus "
+            "compression_ratio kan_grid_radius kan_grid_radius_step kan_num_grids "
+            "kan_num_grids_step batch_size pbs_job_id pbs_array_index epoch_time_hash "
+            "avg_psnr std_dev_psnr avg_ssim std_dev_ssim avg_mse std_dev_mse avg_ssim_3d "
+            "status run_index run_id encoder encoder_params precision loss lrate lrate_decay "
+            "n_parameters "
+            "ranks decomposition device samples_per_second train_seconds "
+            "reconstruct_seconds peak_device_bytes peak_host_bytes seed kanbench_version "
+            "hostname started_at decoder_params matched optimizer schedule sampling beta1 beta2 "
+            "epsilon weight_decay "
+            "momentum nesterov decay_factor final_lrate patience warmup loss_delta loss_epsilon "
+            "clip_gradient l1_edges entropy_edges sampling_bricks sampling_mix train_limit_seconds "
+            "sampling_seconds"));
 }
 
 TEST(CsvColumns, AreAllExplainedInOrder) {
