@@ -127,13 +127,9 @@ void add_bases(std::vector<DecoderKind>& all) {
     const bool single = is_activation(name);
     if (!single) keys.emplace_back("use_base_update");
     if (learns) keys.emplace_back("inner");
-    all.push_back({name,
-                   {},
-                   keys,
-                   {},
-                   layers_of_basis,
-                   single ? draw_rectified : draw_splines,
-                   single ? 0.3 : 0.1});
+    const bool waves = std::find(keys.begin(), keys.end(), "omega") != keys.end();
+    const auto draw = waves ? draw_sines : single ? draw_rectified : draw_splines;
+    all.push_back({name, {}, keys, {}, layers_of_basis, draw, single && !waves ? 0.3 : 0.1});
   };
   add("identity", {}, false);
   add("relu", {}, false);

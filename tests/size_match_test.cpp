@@ -33,7 +33,7 @@ TEST(SizeMatch, BringsEveryDecoderNear) {
   std::erase(types, "custom");
   const std::string base = R"({"log2_hashmap_size": 9, "n_levels": 4, "n_features_per_level": 4})";
   for (const std::int64_t wanted : {12000, 40000, 300000})
-    for (const Run& run : matched(base, {wanted, 0}, types)) {
+    for (const auto& run : matched(base, {wanted, 0}, types)) {
       const auto size = static_cast<double>(wanted);
       EXPECT_NEAR(parameters_of(run), size, 0.02 * size) << run.network_type;
       EXPECT_EQ(run.matched.find(std::to_string(wanted) + " parameters by n_neurons " +
@@ -47,17 +47,17 @@ TEST(SizeMatch, BringsEveryEncoderNear) {
       "tiled_grid", "multi_dense_grid", "dense_grid", "tri_plane", "frequency", "random_fourier",
       "identity", "fv_srn", ["frequency", "tri_plane"]]}})";
   for (const std::int64_t wanted : {20000, 500000})
-    for (const Run& run : matched(encoders, {wanted, 0}, {"mlp", "fastkan"})) {
+    for (const auto& run : matched(encoders, {wanted, 0}, {"mlp", "fastkan"})) {
       const auto size = static_cast<double>(wanted);
       EXPECT_NEAR(parameters_of(run), size, 0.02 * size) << run.encoder;
     }
 }
 
 TEST(SizeMatch, LeavesTheTableWhereTheWidthWillDo) {
-  const Run run = matched("{}", {290000, 0})[0];
+  const auto run = matched("{}", {290000, 0})[0];
   EXPECT_EQ(run.log2_hashmap_size, 12);
   EXPECT_NE(run.n_neurons, 32);
-  const Run smaller = matched("{}", {100000, 0})[0];
+  const auto smaller = matched("{}", {100000, 0})[0];
   EXPECT_LT(smaller.log2_hashmap_size, 12);
   EXPECT_NE(
       smaller.matched.find(", log2_hashmap_size " + std::to_string(smaller.log2_hashmap_size)),
@@ -65,7 +65,7 @@ TEST(SizeMatch, LeavesTheTableWhereTheWidthWillDo) {
 }
 
 TEST(SizeMatch, OfBytesIsThatOfTheFile) {
-  for (const Run& run : matched(R"({"log2_hashmap_size": 9})", {0, 400000}, {"mlp", "kan"})) {
+  for (const auto& run : matched(R"({"log2_hashmap_size": 9})", {0, 400000}, {"mlp", "kan"})) {
     ModelFile file;
     file.spec = make_spec(run);
     file.dataset = run.dataset;
@@ -79,7 +79,7 @@ TEST(SizeMatch, IsInTheRowAndNotInTheId) {
   result.run = matched("{}", {290000, 0})[0];
   const Json row = Json::parse(json_line(result))["row"];
   EXPECT_EQ(row["matched"], result.run.matched);
-  Run same = test::runs_with("{}")[0];
+  auto same = test::runs_with("{}")[0];
   same.n_neurons = result.run.n_neurons;
   EXPECT_EQ(run_id(same, "v"), run_id(result.run, "v"));
 }
