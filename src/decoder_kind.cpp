@@ -38,6 +38,15 @@ LayerDraw draw_linear(const Run&, const Layer& layer, std::size_t) {
   return {false, bound, bound, 0};
 }
 
+// Series of sines: as large as linear weights, they would begin far too wild.
+LayerDraw draw_series(const Run&, const Layer& layer, std::size_t) {
+  return uniform(0.3 * std::sqrt(3.0 / layer.in));
+}
+
+// Functions that are all of one sign and hardly differ where the table begins: drawn small, they
+// are stuck at a constant.
+LayerDraw draw_switches(const Run&, const Layer& layer, std::size_t) { return normal(layer, 1); }
+
 LayerDraw draw_splines(const Run&, const Layer& layer, std::size_t) { return normal(layer, 0.1); }
 
 LayerDraw draw_custom(const Run& run, const Layer& layer, std::size_t l) {
@@ -67,8 +76,8 @@ void add_named(std::vector<DecoderKind>& all) {
                  {"grid_radius", "num_grids", "sharpness", "inner"},
                  with([](KanParameters& kan) { kan.grid_radius = 1.2; }),
                  layers_of_fasterkan,
-                 draw_splines,
-                 0.1});
+                 draw_switches,
+                 0.03});
   const Keys splines{"grid_radius", "num_grids", "order", "clamped", "use_base_update"};
   all.push_back({"efficientkan", {}, splines, {}, layers_of_efficientkan, draw_splines, 0.1});
   all.push_back({"kan",
@@ -78,7 +87,7 @@ void add_named(std::vector<DecoderKind>& all) {
                  layers_of_kan,
                  draw_splines,
                  0.1});
-  all.push_back({"fourierkan", {}, {"terms"}, {}, layers_of_fourierkan, draw_linear, 0.1});
+  all.push_back({"fourierkan", {}, {"terms"}, {}, layers_of_fourierkan, draw_series, 0.1});
   const Keys polynomials{"degree", "squash", "use_base_update"};
   all.push_back({"kaln", {}, polynomials, {}, layers_of_polynomials, draw_splines, 0.1});
   all.push_back({"kacn", {}, {"degree", "squash"}, {}, layers_of_polynomials, draw_splines, 0.1});

@@ -143,11 +143,15 @@ void match_size(Run& run, const SizeMatch& match) {
   const double wanted = bytes ? (static_cast<double>(match.bytes) - header_bytes(run)) / 4
                               : static_cast<double>(match.parameters);
   const Candidate best = wanted >= 1 ? search(run, wanted) : Candidate{run};
-  if (!(best.error <= kTolerance))
+  if (!(best.error <= kTolerance)) {
+    const double nearest = parameters_of(best.run);
+    const std::string has = std::isfinite(nearest)
+                                ? std::to_string(static_cast<std::int64_t>(nearest)) + " parameters"
+                                : "more than it can have";
     throw Error(where + "no " + run.network_type + " behind " + encoder_names(run) +
-                " comes within 2%; the nearest has " +
-                std::to_string(static_cast<std::int64_t>(parameters_of(best.run))) +
-                " parameters: ask for another size or start from another encoder");
+                " comes within 2%; the nearest has " + has +
+                ": ask for another size, or for fewer or coarser levels");
+  }
   const int before = knob_value(run);
   run = best.run;
   run.matched = (bytes ? std::to_string(match.bytes) + " bytes"

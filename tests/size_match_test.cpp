@@ -43,7 +43,7 @@ TEST(SizeMatch, BringsEveryDecoderNear) {
 }
 
 TEST(SizeMatch, BringsEveryEncoderNear) {
-  const std::string encoders = R"({"log2_hashmap_size": 12, "encoder": {"values": ["hash_grid",
+  const std::string encoders = R"({"n_levels": 3, "encoder": {"values": ["hash_grid",
       "tiled_grid", "multi_dense_grid", "dense_grid", "tri_plane", "frequency", "random_fourier",
       "identity", "fv_srn", ["frequency", "tri_plane"]]}})";
   for (const std::int64_t wanted : {20000, 500000})
