@@ -65,7 +65,8 @@ class Minimiser {
     }
     if (!pairs_.empty()) {
       const Pair& last = pairs_.back();
-      for (double& d : direction_) d *= last.product / dot(last.change, last.change);
+      const double size = last.product / dot(last.change, last.change);
+      for (double& d : direction_) d *= size;
     }
     for (std::size_t i = 0; i < pairs_.size(); ++i) {
       const double beta = dot(pairs_[i].change, direction_) / pairs_[i].product;
