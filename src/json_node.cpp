@@ -146,6 +146,33 @@ std::string describe(const JsonNode& node) {
   return node.as<JsonNode::Object>() ? "an object" : "null";
 }
 
+namespace {
+
+nlohmann::ordered_json json_of(const JsonNode& node) {
+  using Json = nlohmann::ordered_json;
+  return std::visit(
+      []<class Value>(const Value& value) -> Json {
+        if constexpr (std::is_same_v<Value, JsonNode::List>) {
+          Json list = Json::array();
+          for (const JsonNode& item : value) list.push_back(json_of(item));
+          return list;
+        } else if constexpr (std::is_same_v<Value, JsonNode::Object>) {
+          Json object = Json::object();
+          for (const auto& [key, item] : value) object[key] = json_of(item);
+          return object;
+        } else {
+          return value;
+        }
+      },
+      node.value);
+}
+
+}  // namespace
+
+std::string to_text(const JsonNode& node) {
+  return json_of(node).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
 std::string in_quotes(std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string out;

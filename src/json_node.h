@@ -33,6 +33,9 @@ JsonNode parse_json(const std::string& text, const std::string& source);
 /// The value on one line for messages, cut short where long: `"mlp"`, `[8, 16]`, `an object`.
 std::string describe(const JsonNode& node);
 
+/// The tree as JSON text on one line.
+std::string to_text(const JsonNode& node);
+
 /// `text` in quotes for a message: control characters escaped, cut short where long.
 std::string in_quotes(std::string_view text);
 

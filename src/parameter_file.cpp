@@ -4,8 +4,10 @@
 #include <array>
 
 #include "axis.h"
+#include "decoder_kind.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
+#include "kanbench/recipe.h"
 #include "kanbench/run.h"
 
 namespace kanbench {
@@ -14,14 +16,14 @@ namespace {
 
 /// What an entry says, each axis in its place of the product's order.
 struct Entry {
-  std::vector<Axis> axes, kan_axes;
+  std::vector<Axis> axes, decoder_axes;
   std::vector<std::string> network_types;
 };
 
 /// The axes that vary slowest, outermost first; the others follow as they stand in the file.
 constexpr std::array outermost{"log2_hashmap_size", "n_neurons", "n_hidden_layers", "n_levels",
                                "n_features_per_level"};
-/// Those of kan_params, which vary fastest of all.
+/// Those of decoder_params, which vary fastest of all; their others follow.
 constexpr std::array innermost{"grid_radius", "num_grids", "use_base_update"};
 
 template <std::size_t N>
@@ -45,8 +47,8 @@ const JsonNode* find_member(const JsonNode::Object& object, const std::string& n
 [[noreturn]] void refuse_key(const Place& place, const std::string& key,
                              std::vector<std::string> known) {
   std::string remedy = nearest(key, known);
-  if (find_key(kan_keys(), key))
-    remedy = ", it belongs in kan_params";
+  if (find_key(decoder_keys(), key))
+    remedy = ", it belongs in decoder_params";
   else if (remedy.empty())
     remedy = "; known: " + join(known);
   throw Error(place.source + ": " + member_path(place.path, key) + " is not a known key" + remedy);
@@ -109,7 +111,7 @@ void require_keys(const std::vector<Axis>& axes, const Place& place) {
                 ", which every run must have");
 }
 
-/// The axes of an object within a run: kan_params or decomposition.
+/// The axes of an object within a run: decoder_params or decomposition.
 std::vector<Axis> read_inner_axes(const JsonNode& value, std::span<const RunKey> keys,
                                   const Place& place, std::int64_t limit) {
   const auto* object = value.as<JsonNode::Object>();
@@ -120,32 +122,94 @@ std::vector<Axis> read_inner_axes(const JsonNode& value, std::span<const RunKey>
                    });
 }
 
+/// The layers of a custom decoder: one list of them, or {"values": [...]} of lists.
+std::vector<Axis> read_layer_axis(const JsonNode& value, const Place& place, std::int64_t limit) {
+  static const RunKey key{
+      "layers", RunKey::Kind::word, 0, 0, {}, false, [](Run& run, const Setting& s) {
+        run.kan.layers = std::get<std::string>(s);
+      }};
+  Axis axis{&key, {}, 0};
+  const auto add = [&](const JsonNode& layers, const Place& here) {
+    if (!layers.as<JsonNode::List>()) refuse(here, layers, "a list of layers like [{\"out\": 1}]");
+    axis.settings.emplace_back(to_text(layers));
+  };
+  const auto* sweep = value.as<JsonNode::Object>();
+  if (!sweep) {
+    add(value, place);
+    return {axis};
+  }
+  const auto* lists = sweep->size() == 1 && sweep->front().first == "values"
+                          ? sweep->front().second.as<JsonNode::List>()
+                          : nullptr;
+  if (!lists || lists->empty() || lists->size() > static_cast<std::size_t>(limit))
+    refuse(place, value, "a list of layers or {\"values\": [one list or more]}");
+  const std::string path = member_path(place.path, "values");
+  for (std::size_t i = 0; i < lists->size(); ++i)
+    add((*lists)[i], {place.source, item_path(path, i)});
+  return {axis};
+}
+
+bool takes(const std::string& type, const Axis& axis) {
+  if (axis.key->name == std::string("layers")) return type == "custom";
+  return decoder_kind(type).takes(axis.key->name);
+}
+
+/// Refuses what no decoder of the entry takes. The three that KAN-INR's files always have may stand
+/// beside an MLP alone.
+void check_decoder_axes(const Entry& entry, bool layers, const Place& place) {
+  const auto& types = entry.network_types;
+  for (const Axis& axis : entry.decoder_axes) {
+    const std::string key = axis.key->name;
+    if (rank(innermost, axis) < innermost.size()) continue;
+    if (std::none_of(types.begin(), types.end(),
+                     [&](const std::string& type) { return takes(type, axis); }))
+      throw Error(place.source + ": " +
+                  member_path(member_path(place.path, "decoder_params"), key) +
+                  " is of no use to " + join(types) + ": leave it out");
+  }
+  const bool custom = std::find(types.begin(), types.end(), "custom") != types.end();
+  if (layers != custom)
+    throw Error(place.source + ": " + place.path +
+                (custom ? " trains a custom decoder, but lacks layers"
+                        : " has layers, but custom is not among its network_types") +
+                ": write both or neither");
+}
+
 Entry read_entry(const JsonNode& node, const Place& place, std::vector<std::string> network_types,
                  std::int64_t limit) {
   const auto* object = node.as<JsonNode::Object>();
   if (!object) refuse(place, node, "a run object {...}");
   Entry entry;
   entry.network_types = std::move(network_types);
-  std::vector<Axis> decomposition;
+  std::vector<Axis> decomposition, layers;
   entry.axes =
       read_axes(*object, run_keys(), place, limit,
                 [&](const std::string& name, const JsonNode& value, const Place& here) {
                   if (name == "network_types") {
                     entry.network_types = read_network_types(value, here);
-                  } else if (name == "kan_params") {
-                    entry.kan_axes = read_inner_axes(value, kan_keys(), here, limit);
-                    order(innermost, entry.kan_axes);
+                  } else if (name == "kan_params" || name == "decoder_params") {
+                    if (!entry.decoder_axes.empty())
+                      throw Error(here.source + ": " + here.path +
+                                  " stands beside its other name, decoder_params or kan_params: " +
+                                  "write one of them");
+                    entry.decoder_axes = read_inner_axes(value, decoder_keys(), here, limit);
+                    order(innermost, entry.decoder_axes);
+                  } else if (name == "layers") {
+                    layers = read_layer_axis(value, here, limit);
                   } else if (name == "decomposition") {
                     decomposition = read_inner_axes(value, decomposition_keys(), here, limit);
                   } else {
                     auto known = key_names(run_keys());
-                    known.insert(known.end(), {"network_types", "kan_params", "decomposition"});
+                    known.insert(known.end(), {"network_types", "decoder_params", "kan_params",
+                                               "layers", "decomposition"});
                     refuse_key(place, name, std::move(known));
                   }
                 });
   require_keys(entry.axes, place);
+  check_decoder_axes(entry, !layers.empty(), place);
   order(outermost, entry.axes);
   entry.axes.insert(entry.axes.end(), decomposition.begin(), decomposition.end());
+  entry.decoder_axes.insert(entry.decoder_axes.end(), layers.begin(), layers.end());
   return entry;
 }
 
@@ -160,10 +224,17 @@ std::int64_t product(const std::vector<Axis>& axes, std::int64_t limit) {
   return points;
 }
 
+/// Those of the decoder's axes that it takes.
+std::vector<Axis> axes_of(const Entry& entry, const std::string& type) {
+  std::vector<Axis> axes;
+  for (const Axis& axis : entry.decoder_axes)
+    if (takes(type, axis)) axes.push_back(axis);
+  return axes;
+}
+
 std::int64_t count_runs(const Entry& entry, std::int64_t limit) {
   std::int64_t kinds = 0;
-  for (const std::string& type : entry.network_types)
-    kinds += type == "mlp" ? 1 : product(entry.kan_axes, limit);
+  for (const std::string& type : entry.network_types) kinds += product(axes_of(entry, type), limit);
   const std::int64_t points = product(entry.axes, limit);
   return points > limit / kinds ? limit + 1 : points * kinds;
 }
@@ -189,8 +260,8 @@ void settle(Run& run) {
   if (run.log2_hashmap_size == 0) run.encoder = "identity";
 }
 
-KanParameters kan_steps(const std::vector<Axis>& axes) {
-  KanParameters kan;
+KanParameters decoder_start(const std::string& type, const std::vector<Axis>& axes) {
+  KanParameters kan = decoder_kind(type).defaults;
   for (const Axis& axis : axes) {
     if (axis.key->name == std::string("grid_radius")) kan.grid_radius_step = axis.step;
     if (axis.key->name == std::string("num_grids"))
@@ -199,9 +270,21 @@ KanParameters kan_steps(const std::vector<Axis>& axes) {
   return kan;
 }
 
-void append_runs(const Entry& entry, const std::string& dataset, std::vector<Run>& runs) {
+/// A custom decoder's widths are its layers'; throws where they are none.
+void settle_layers(Run& run, const std::string& source) try {
+  const std::vector<Layer> layers = make_spec(run).layers;
+  run.n_neurons = 0;
+  for (const Layer& layer : layers) run.n_neurons = std::max(run.n_neurons, layer.out);
+  run.n_hidden_layers = static_cast<int>(layers.size()) - 1;
+} catch (const Error& error) {
+  throw Error(source + ": " + error.what());
+}
+
+void append_runs(const Entry& entry, const std::string& dataset, const std::string& source,
+                 std::vector<Run>& runs) {
   const auto add = [&](Run run) {
     settle(run);
+    if (!run.kan.layers.empty()) settle_layers(run, source);
     run.index = static_cast<std::int64_t>(runs.size());
     runs.push_back(std::move(run));
   };
@@ -211,12 +294,9 @@ void append_runs(const Entry& entry, const std::string& dataset, std::vector<Run
     for (const std::string& type : entry.network_types) {
       Run run = point;
       run.network_type = type;
-      if (type == "mlp") {
-        add(std::move(run));
-        continue;
-      }
-      run.kan = kan_steps(entry.kan_axes);
-      each_point(entry.kan_axes, run, add);
+      const std::vector<Axis> axes = axes_of(entry, type);
+      run.kan = decoder_start(type, axes);
+      each_point(axes, run, add);
     }
   });
 }
@@ -249,7 +329,7 @@ std::vector<Run> parse_runs(const std::string& text, const std::string& source,
     if (count_runs(entry, limit) > limit - static_cast<std::int64_t>(runs.size()))
       throw Error(source + ": " + place.path + " brings the file to more than " +
                   std::to_string(limit) + " runs, sweep over fewer values");
-    append_runs(entry, dataset, runs);
+    append_runs(entry, dataset, source, runs);
   };
   for (const auto& [dataset, node] : *datasets) {
     const Place place{source, member_path("", dataset)};

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kanbench/error.h"
+#include "decoder_kind.h"
 
 namespace kanbench {
 
@@ -18,31 +18,16 @@ ModelSpec make_spec(const Run& run) {
   else
     spec.encoder = encoder::HashGrid{run.n_levels, run.n_features_per_level, run.log2_hashmap_size,
                                      run.base_resolution, run.per_level_scale};
-  const bool kan = run.network_type == "fastkan";
-  check(kan || run.network_type == "mlp", "a network type without a recipe");
-  int in = width(spec.encoder);
-  for (int i = 0; i <= run.n_hidden_layers; ++i) {
-    Layer layer{in, i < run.n_hidden_layers ? run.n_neurons : 1};
-    if (kan) {
-      layer.basis = basis::Rbf{run.kan.num_grids, static_cast<float>(run.kan.grid_radius)};
-      layer.base = layer.bias = run.kan.use_base_update;
-      // Behind a table whose fine levels are still noise, a norm would blow that noise up.
-      layer.norm = i > 0 || run.faithful;
-    } else if (i > 0) {
-      layer.basis = basis::Relu{};
-    }
-    spec.layers.push_back(layer);
-    in = layer.out;
-  }
+  spec.layers = decoder_kind(run.network_type).layers(run, width(spec.encoder));
   return spec;
 }
 
 Initialisation make_initialisation(const Run& run) {
   Initialisation init;
   if (run.faithful) return init;
-  init.spline_std = 0.01;
-  // Behind rectifiers, He's bound.
-  if (run.network_type == "mlp") init.linear_gain = std::sqrt(6.0);
+  const DecoderKind& kind = decoder_kind(run.network_type);
+  for (const Layer& layer : make_spec(run).layers)
+    init.layers.push_back(kind.draw(run, layer, init.layers.size()));
   return init;
 }
 
@@ -63,7 +48,7 @@ Training make_training(const Run& run, std::int64_t batch_size, std::uint64_t se
   training.anneal = 0.25;
   // One step size for table and decoder is too coarse for the decoder at high rates, and too fine
   // at low ones.
-  const double least = run.network_type == "mlp" ? 0.3 : 0.1;
+  const double least = decoder_kind(run.network_type).least_rate;
   training.decoder_rate = std::clamp(3e-4 / run.lrate, least, 1.0);
   return training;
 }

@@ -10,6 +10,7 @@
 #include <variant>
 
 #include "decimal.h"
+#include "decoder_kind.h"
 #include "hash.h"
 
 namespace kanbench {
@@ -107,8 +108,10 @@ std::string epoch_time_hash(const Result& result) {
         std::int64_t{run.n_features_per_level}, std::int64_t{run.log2_hashmap_size},
         std::int64_t{run.base_resolution}, std::int64_t{run.faithful}})
     add(std::to_string(number));
-  if (run.network_type != "mlp")
+  if (run.network_type == "fastkan")
     add(std::to_string(run.kan.num_grids) + (run.kan.use_base_update ? " base" : ""));
+  else if (run.network_type != "mlp")
+    add(std::to_string(run.kan.num_grids) + ' ' + decoder_text(run));
   for (const std::string& part :
        {run.network_type, run.encoder, decimal(run.per_level_scale), run.loss,
         run.output_activation, result.precision, result.decomposition, result.device})
@@ -118,8 +121,10 @@ std::string epoch_time_hash(const Result& result) {
 
 void add_reference_columns(const Result& result, std::vector<Column>& row) {
   const Run& run = result.run;
-  const bool kan = run.network_type != "mlp";
-  const auto of_kan = [&](Cell cell) { return kan ? cell : Cell{}; };
+  const DecoderKind* kind = run.network_type.empty() ? nullptr : &decoder_kind(run.network_type);
+  const auto where_taken = [&](const char* key, Cell cell) {
+    return kind && kind->takes(key) ? cell : Cell{};
+  };
   const auto psnr = over_trials(result, [](const Trial& t) { return t.metrics.psnr; });
   const auto ssim = over_trials(result, [](const Trial& t) { return t.metrics.ssim; });
   const auto mse = over_trials(result, [](const Trial& t) { return t.metrics.mse; });
@@ -144,10 +149,10 @@ void add_reference_columns(const Result& result, std::vector<Column>& row) {
        {"avg_time_per_epoch", seconds_per_epoch(result)},
        {"num_gpus", whole(result.device.starts_with("cuda") ? result.ranks : 0)},
        {"compression_ratio", inr > 0 ? Cell(static_cast<double>(result.data_bytes) / inr) : Cell{}},
-       {"kan_grid_radius", of_kan(run.kan.grid_radius)},
-       {"kan_grid_radius_step", of_kan(run.kan.grid_radius_step)},
-       {"kan_num_grids", of_kan(whole(run.kan.num_grids))},
-       {"kan_num_grids_step", of_kan(whole(run.kan.num_grids_step))},
+       {"kan_grid_radius", where_taken("grid_radius", run.kan.grid_radius)},
+       {"kan_grid_radius_step", where_taken("grid_radius", run.kan.grid_radius_step)},
+       {"kan_num_grids", where_taken("num_grids", whole(run.kan.num_grids))},
+       {"kan_num_grids_step", where_taken("num_grids", whole(run.kan.num_grids_step))},
        {"batch_size", result.batch_size},
        {"pbs_job_id", environment({"PBS_JOBID", "SLURM_JOB_ID"})},
        {"pbs_array_index", environment({"PBS_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID"})},
@@ -188,7 +193,8 @@ void add_own_columns(const Result& result, std::vector<Column>& row) {
                          {"seed", run.seed},
                          {"kanbench_version", KANBENCH_VERSION},
                          {"hostname", result.hostname},
-                         {"started_at", result.started_at}});
+                         {"started_at", result.started_at},
+                         {"decoder_params", decoder_text(run)}});
 }
 
 std::vector<Column> columns(const Result& result) {

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "decimal.h"
+#include "decoder_kind.h"
 #include "hash.h"
 #include "kanbench/error.h"
 #include "run_key.h"
@@ -12,17 +14,6 @@
 namespace kanbench {
 
 namespace {
-
-/// Network types and the other names that they go by.
-struct NetworkType {
-  std::string name;
-  std::vector<std::string> aliases;
-};
-
-const std::vector<NetworkType>& network_types() {
-  static const std::vector<NetworkType> types{{"mlp", {}}, {"fastkan", {"kan", "fkan"}}};
-  return types;
-}
 
 /// What `field` holds over the runs, each once, in their order.
 template <class Field>
@@ -120,6 +111,12 @@ void check_decomposition(const Run& run) {
   refuse(!shared && how.sharded, "--sharded", "--decomposition shared");
 }
 
+void check_faithful(const Run& run) {
+  if (run.faithful && run.network_type != "mlp" && run.network_type != "fastkan")
+    throw Error("run " + std::to_string(run.index) + ": --faithful is of no use with " +
+                run.network_type + ": leave it out, or use --network-types mlp,fastkan");
+}
+
 void apply(const RunOverrides& overrides, Run& run) {
   run.epochs = overrides.epochs.value_or(run.epochs);
   run.repeats = overrides.repeats.value_or(run.repeats);
@@ -132,20 +129,36 @@ void apply(const RunOverrides& overrides, Run& run) {
 
 }  // namespace
 
-std::string canonical_network_type(const std::string& name) {
-  std::vector<std::string> known, described;
-  for (const NetworkType& type : network_types()) {
-    if (type.name == name) return type.name;
-    known.push_back(type.name);
-    described.push_back(type.name);
-    for (const std::string& alias : type.aliases) {
-      if (alias == name) return type.name;
-      known.push_back(alias);
-    }
-    if (!type.aliases.empty()) described.back() += " (or " + join(type.aliases) + ")";
-  }
-  throw Error("unknown network type '" + name + "', must be " + either(described) +
-              nearest(name, known));
+std::string canonical_network_type(const std::string& name) { return decoder_kind(name).name; }
+
+std::vector<std::string> network_type_names() {
+  std::vector<std::string> names;
+  for (const DecoderKind& kind : decoder_kinds()) names.push_back(kind.name);
+  return names;
+}
+
+KanParameters default_parameters(const std::string& network_type) {
+  return decoder_kind(network_type).defaults;
+}
+
+namespace {
+
+std::string text_of(const Setting& setting) {
+  if (const auto* flag = std::get_if<bool>(&setting)) return *flag ? "true" : "false";
+  if (const auto* number = std::get_if<std::uint64_t>(&setting)) return std::to_string(*number);
+  if (const auto* number = std::get_if<double>(&setting)) return decimal(*number);
+  return std::get<std::string>(setting);
+}
+
+}  // namespace
+
+std::string decoder_text(const Run& run) {
+  std::vector<std::string> parts;
+  if (run.network_type.empty() || !run.kan.layers.empty()) return run.kan.layers;
+  for (const std::string& key : decoder_kind(run.network_type).keys)
+    if (key != "grid_radius" && key != "num_grids")
+      parts.push_back(key + "=" + text_of(find_key(decoder_keys(), key)->get(run)));
+  return join(parts, " ");
 }
 
 std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filter,
@@ -161,6 +174,7 @@ std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filt
   for (Run& run : selected) {
     apply(overrides, run);
     check_decomposition(run);
+    check_faithful(run);
   }
   return selected;
 }
@@ -182,6 +196,17 @@ nlohmann::ordered_json json_of(const Decomposition& how) {
   return json;
 }
 
+nlohmann::ordered_json decoder_json(const Run& run) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::object();
+  for (const std::string& key : decoder_kind(run.network_type).keys) {
+    // FastKAN's is told only where it is not fixed, as it was before it could be learned.
+    if (run.network_type == "fastkan" && key == "inner" && run.kan.inner == "fixed") continue;
+    std::visit([&](const auto& value) { json[key] = value; },
+               find_key(decoder_keys(), key)->get(run));
+  }
+  return json;
+}
+
 }  // namespace
 
 std::string to_json(const Run& run) {
@@ -197,10 +222,9 @@ std::string to_json(const Run& run) {
                               {"base_resolution", run.base_resolution},
                               {"zfp_enc", run.zfp_enc},
                               {"zfp_mlp", run.zfp_mlp}};
-  if (run.network_type != "mlp")
-    json["kan_params"] = {{"grid_radius", run.kan.grid_radius},
-                          {"num_grids", run.kan.num_grids},
-                          {"use_base_update", run.kan.use_base_update}};
+  if (const auto parameters = decoder_json(run); !parameters.empty())
+    json[run.network_type == "fastkan" ? "kan_params" : "decoder_params"] = parameters;
+  if (!run.kan.layers.empty()) json["layers"] = nlohmann::ordered_json::parse(run.kan.layers);
   json["output_activation"] = run.output_activation;
   json["loss"] = run.loss;
   if (run.batch_size > 0) json["batch_size"] = run.batch_size;

@@ -87,23 +87,6 @@ std::span<const RunKey> run_keys() {
   return keys;
 }
 
-std::span<const RunKey> kan_keys() {
-  static const std::vector<RunKey> keys{
-      real(
-          "grid_radius", 1e-6, 1e6,
-          [](Run& run, const Setting& s) { run.kan.grid_radius = std::get<double>(s); }, false),
-      whole(
-          "num_grids", 2, 64,
-          [](Run& run, const Setting& s) {
-            run.kan.num_grids = static_cast<int>(std::get<std::uint64_t>(s));
-          },
-          false),
-      {"use_base_update", RunKey::Kind::flag, 0, 1, {}, false, [](Run& run, const Setting& s) {
-         run.kan.use_base_update = std::get<bool>(s);
-       }}};
-  return keys;
-}
-
 std::span<const RunKey> decomposition_keys() {
   static const auto number = [](const Setting& s) { return std::get<std::uint64_t>(s); };
   static const std::vector<RunKey> keys{

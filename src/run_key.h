@@ -25,6 +25,8 @@ struct RunKey {
   std::vector<std::string> words;
   bool required;
   void (*set)(Run& run, const Setting& setting);
+  /// What the run has, for decoder_keys(); else null.
+  Setting (*get)(const Run& run) = nullptr;
 
   bool is_number() const { return kind == Kind::whole || kind == Kind::real; }
   /// What to write: "a whole number from 1 to 4096", "l1 or mse".
@@ -34,9 +36,9 @@ struct RunKey {
 /// What base_resolution says for the integer cube root of the table's entries.
 inline constexpr const char* cube_root_text = "(int)cbrt(1<<log2_hashmap_size)";
 
-/// Keys of a run, and those of its kan_params and its decomposition.
+/// Keys of a run, and those of its decoder_params and its decomposition.
 std::span<const RunKey> run_keys();
-std::span<const RunKey> kan_keys();
+std::span<const RunKey> decoder_keys();
 std::span<const RunKey> decomposition_keys();
 
 /// The key with that name, else null.

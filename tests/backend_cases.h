@@ -34,7 +34,7 @@ inline ModelSpec chain(const Encoder& encoder, std::vector<int> widths, const Ba
 
 // Values of a size at which every part of a model matters.
 inline std::vector<float> block_of(const ModelSpec& spec, std::uint64_t seed) {
-  std::vector<float> block = draw_parameters(spec, {0.5, 0.1, 1.0}, seed);
+  std::vector<float> block = draw_parameters(spec, {0.5, 0.1, 1.0, {}}, seed);
   const Layout layout = make_layout(spec);
   const Stream stream{seed, 1};
   for (const Slice& slice : layout.slices)

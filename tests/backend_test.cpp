@@ -18,8 +18,9 @@ using namespace test;
 template <std::size_t... I>
 void add_every_basis(std::vector<Case>& all, std::index_sequence<I...>) {
   for (const Basis& basis : {Basis(std::variant_alternative_t<I, Basis>{})...})
-    all.push_back({std::string("every layer ") + name(basis),
-                   chain(encoder::HashGrid{2, 2, 6, 4, 2}, {7, 5, 1}, basis, basis, true, true)});
+    all.push_back(
+        {std::string("every layer ") + name(basis),
+         chain(encoder::HashGrid{2, 2, 6, 4, 2}, {7, 5, 1}, tame(basis), tame(basis), true, true)});
 }
 
 std::vector<Case> cases() {

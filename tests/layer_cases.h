@@ -22,6 +22,15 @@ inline std::vector<Layer> repeat(const Layer& like, std::vector<int> widths) {
   return layers;
 }
 
+/// The basis at a frequency at which layers behind each other do not make rounding larger.
+inline Basis tame(Basis basis) {
+  if (auto* sine = std::get_if<basis::Sine>(&basis)) sine->omega = 2;
+  if (auto* finer = std::get_if<basis::Finer>(&basis)) finer->omega = 0.7f;
+  if (auto* wire = std::get_if<basis::Wire>(&basis)) *wire = {2, 0.8f};
+  if (auto* fkan = std::get_if<basis::Fkan>(&basis)) fkan->steepness = 2;
+  return basis;
+}
+
 template <std::size_t... I>
 void add_inner(std::vector<Decoder>& all, int in, std::index_sequence<I...>) {
   for (const Basis& basis : {Basis(std::variant_alternative_t<I, Basis>{})...}) {
@@ -33,7 +42,7 @@ void add_inner(std::vector<Decoder>& all, int in, std::index_sequence<I...>) {
       layer.base = layer.norm = own == Inner::input;
       all.emplace_back(std::string(name(basis)) + ", inner parameters of each " +
                            words_of(own)[static_cast<std::size_t>(own)],
-                       repeat(layer, {in, 7, 5, 1}));
+                       repeat(layer, {in, 7, 1}));
     }
   }
 }
@@ -41,6 +50,13 @@ void add_inner(std::vector<Decoder>& all, int in, std::index_sequence<I...>) {
 /// Bases at other settings than their own.
 inline void add_settings(std::vector<Decoder>& all, int in) {
   const auto clamp = basis::Squash::clamp;
+  Layer local;
+  local.bias = true;
+  for (const bool clamped : {false, true}) {
+    local.basis = basis::BSpline{clamped ? 30 : 14, clamped ? 5 : 3, 1.2f, clamped};
+    all.emplace_back(clamped ? "clamped splines left out" : "splines left out",
+                     repeat(local, {in, 19, 33, 1}));
+  }
   for (const Basis& basis :
        {Basis(basis::BSpline{4, 1, 1.5f, false}), Basis(basis::BSpline{6, 3, 1, true}),
         Basis(basis::BSpline{20, 5, 2, false}), Basis(basis::BSpline{3, 0, 1, true}),

@@ -33,58 +33,8 @@ std::vector<double> flat(const json& values) {
   return all;
 }
 
-Basis basis_of(const json& j) {
-  if (j["name"] == "rbf") return basis::Rbf{j["num_grids"], j["grid_radius"]};
-  if (j["name"] == "relu") return basis::Relu{};
-  return basis::Identity{};
-}
-
-TEST(Basis, HasTheGoldenValuesAndSlopes) {
-  const json file = golden("bases.json");
-  for (const json& entry : file["bases"]) {
-    const Basis basis = basis_of(entry);
-    for (std::size_t i = 0; i < file["x"].size(); ++i) {
-      const Dual<double> x(file["x"][i], 1.0);
-      int emitted = 0;
-      std::visit(
-          [&](const auto& b) {
-            b.eval(x, [&](int k, Dual<double> phi) {
-              ++emitted;
-              EXPECT_NEAR(phi.v, entry["values"][i][k], 3e-7) << entry["name"] << " " << x.v;
-              const double slope = entry["slopes"][i][k];
-              EXPECT_NEAR(phi.d, slope, 1e-5 * (1 + std::abs(slope))) << entry["name"] << x.v;
-            });
-          },
-          basis);
-      EXPECT_EQ(emitted, size(basis));
-    }
-  }
-}
-
-TEST(Basis, IsFiniteFarOut) {
-  for (const Basis& basis : {Basis{basis::Identity{}}, Basis{basis::Relu{}}, Basis{basis::Rbf{}}})
-    for (float x : {-1e4f, -30.0f, 0.0f, 1.0f, 30.0f, 1e4f})
-      std::visit(
-          [&](const auto& b) {
-            b.eval(Dual<float>(x, 1.0f), [&](int, Dual<float> phi) {
-              EXPECT_TRUE(std::isfinite(phi.v) && std::isfinite(phi.d)) << b.name << " at " << x;
-            });
-          },
-          basis);
-}
-
-TEST(Basis, GaussianIsOneAtItsCentre) {
-  const basis::Rbf rbf{8, 1.5f};
-  for (int centre = 0; centre < 8; ++centre) {
-    const double x = -1.5 + centre * 3.0 / 7;
-    rbf.eval(x, [&](int k, double phi) {
-      EXPECT_NEAR(phi, std::exp(-(k - centre) * (k - centre)), 1e-6);
-    });
-  }
-}
-
 TEST(Silu, HasTheGoldenValuesAndSlopes) {
-  const json file = golden("bases.json");
+  const json file = golden("layers.json");
   for (std::size_t i = 0; i < file["x"].size(); ++i) {
     const Dual<double> y = silu(Dual<double>(file["x"][i], 1.0));
     EXPECT_NEAR(y.v, flat(file["silu"]["values"][i])[0], 1e-11);
@@ -110,7 +60,7 @@ TEST(Loss, ShowsANumberThatIsNotFinite) {
 }
 
 TEST(Layer, NormalisesAsPyTorch) {
-  const json norm = golden("bases.json")["layer_norm"];
+  const json norm = golden("layers.json")["layer_norm"];
   const std::vector<double> weight = flat(norm["weight"]), bias = flat(norm["bias"]);
   LayerParameters<const double> p;
   p.norm_weight = weight.data();
@@ -126,7 +76,7 @@ TEST(Layer, NormalisesAsPyTorch) {
 }
 
 TEST(Layer, OfFastKanIsPyTorchs) {
-  const json file = golden("bases.json");
+  const json file = golden("layers.json");
   for (const json& j : file["fastkan_layers"]) {
     const bool norm = j.contains("layernorm.weight"), base = j.contains("base_weight");
     const Layer layer{j["in"], j["out"], basis::Rbf{j["num_grids"], j["grid_radius"]},

@@ -125,7 +125,7 @@ TEST(ModelSpec, RoundTrips) {
 
 TEST(ModelSpec, RefusesUnknownNames) {
   EXPECT_TRUE(contains(refused_spec("/network_type", "fastkam"), "unknown architecture 'fastkam'"));
-  EXPECT_TRUE(contains(refused_spec("/network_type", "kan"), "did you mean 'fastkan'?"));
+  EXPECT_TRUE(contains(refused_spec("/network_type", "fkan"), "did you mean 'fastkan'?"));
   EXPECT_TRUE(contains(refused_spec("/encoder/name", "hashgrid"), "did you mean 'hash_grid'?"));
   EXPECT_TRUE(contains(refused_spec("/layers/1/basis/name", "rbff"), "did you mean 'rbf'?"));
   EXPECT_TRUE(contains(refused_spec("/output_activation", "ReLu"), "did you mean 'ReLU'?"));

@@ -49,7 +49,7 @@ TEST(ParameterFile, ReadsAPlainRun) {
 
 TEST(ParameterFile, ReadsOverridesOfARun) {
   const auto runs = runs_with(R"({"loss": "mse", "batch_size": 1024, "seed": 18446744073709551615,
-    "network_types": ["kan"], "encoder": "identity", "precision": "fp32", "zfp_enc": 0.02,
+    "network_types": ["fkan"], "encoder": "identity", "precision": "fp32", "zfp_enc": 0.02,
     "zfp_mlp": 0.01, "output_activation": "Sigmoid",
     "kan_params": {"grid_radius": 2, "num_grids": 5, "use_base_update": false}})");
   ASSERT_EQ(runs.size(), 1u);
@@ -173,7 +173,7 @@ TEST(ParameterFile, NamesWhatIsUnknown) {
   EXPECT_EQ(refusal(R"({"n_neuron": 3})"),
             "p.json: nucleon.n_neuron is not a known key, did you mean 'n_neurons'?");
   EXPECT_EQ(refusal(R"({"num_grids": 3})"),
-            "p.json: nucleon.num_grids is not a known key, it belongs in kan_params");
+            "p.json: nucleon.num_grids is not a known key, it belongs in decoder_params");
   EXPECT_EQ(refusal(R"({"kan_params": {"numgrids": 3}})"),
             "p.json: nucleon.kan_params.numgrids is not a known key, did you mean 'num_grids'?");
   EXPECT_NE(refusal(R"({"repeats": 3})").find("nucleon.repeats is not a known key"),
@@ -182,8 +182,8 @@ TEST(ParameterFile, NamesWhatIsUnknown) {
             std::string::npos);
   EXPECT_EQ(refusal(R"({"a\nb": 3})").find('\n'), std::string::npos);
   EXPECT_EQ(refusal(R"({"network_types": ["sirn"]})"),
-            "p.json: nucleon.network_types[0]: unknown network type 'sirn', must be mlp or fastkan "
-            "(or kan, fkan)");
+            "p.json: nucleon.network_types[0]: unknown network type 'sirn', did you mean 'siren'? "
+            "('kanbench info --decoders' lists all)");
 }
 
 TEST(ParameterFile, NamesTheItemOfAList) {
@@ -256,7 +256,7 @@ TEST(ParameterFile, RefusesWrongTypes) {
       {R"({"network_types": "mlp"})", "must be a list of network types"},
       {R"({"network_types": []})", "must be a list of network types"},
       {R"({"network_types": [1]})", "nucleon.network_types[0] is 1"},
-      {R"({"network_types": ["kan", "fastkan"]})", "nucleon.network_types[1] names fastkan"},
+      {R"({"network_types": ["fkan", "fastkan"]})", "nucleon.network_types[1] names fastkan"},
       {R"({"kan_params": [1]})", "nucleon.kan_params is [1], must be an object"},
       {R"({"kan_params": {"use_base_update": 1}})", "use_base_update is 1, must be true or false"},
   };

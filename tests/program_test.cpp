@@ -152,7 +152,7 @@ TEST_F(Program, ListsRunsWithTheirIndicesWhateverTheFilter) {
   ASSERT_EQ(all.status, 0) << all.error;
   ASSERT_EQ(lines(all.out).size(), 7u) << all.out;
   const Outcome filtered =
-      train(sweep, {"--list", "--network-types", "kan", "--hashmap-size", "9"});
+      train(sweep, {"--list", "--network-types", "fkan", "--hashmap-size", "9"});
   ASSERT_EQ(lines(filtered.out).size(), 2u) << filtered.out;
   std::istringstream row(lines(filtered.out)[1]);
   int index = -1;

@@ -26,7 +26,7 @@ TEST(Selection, FiltersKeepIndices) {
   const auto runs = two_datasets();
   RunFilter filter;
   filter.dataset = "fuel";
-  filter.network_types = {"kan"};
+  filter.network_types = {"fkan"};
   const auto selected = select_runs(runs, filter, {});
   ASSERT_EQ(selected.size(), 1u);
   EXPECT_EQ(selected[0].index, 5);
@@ -165,7 +165,7 @@ TEST(RunId, IsTheSameOnEveryMachine) {
 
 TEST(NetworkType, Aliases) {
   EXPECT_EQ(canonical_network_type("mlp"), "mlp");
-  EXPECT_EQ(canonical_network_type("kan"), "fastkan");
+  EXPECT_EQ(canonical_network_type("fkan"), "fastkan");
   EXPECT_EQ(canonical_network_type("fkan"), "fastkan");
   EXPECT_EQ(canonical_network_type("fastkan"), "fastkan");
 }

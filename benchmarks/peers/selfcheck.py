@@ -54,7 +54,7 @@ def check_encoder() -> float:
 
 def check_layers() -> float:
     worst = 0.0
-    for case in golden("bases.json")["fastkan_layers"]:
+    for case in golden("layers.json")["fastkan_layers"]:
         base, norm = "base_weight" in case, "layernorm.weight" in case
         shape = case["in"], case["out"], case["num_grids"], case["grid_radius"]
         layer = FastKANLayer(*shape, base, norm)

@@ -11,11 +11,30 @@
 
 namespace kanbench {
 
-/// A swept number as the CSV reports it: its value in this run and the sweep's step.
+/// A decoder's own hyper-parameters; which of them it takes depends on its name. The last two are
+/// the steps of the sweeps over the first two, as the CSV reports them.
 struct KanParameters {
   double grid_radius = 1;
   int num_grids = 8;
   bool use_base_update = true;
+  /// "fixed", "layer" or "input": whose own the bases' inner parameters are.
+  std::string inner = "fixed";
+  int order = 3;
+  bool clamped = false;
+  int degree = 3;
+  /// "tanh" or "clamp".
+  std::string squash = "tanh";
+  double alpha = 1, beta = 1;
+  int span = 3;
+  int terms = 5;
+  /// "mexican_hat", "morlet", "dog", "meyer", "shannon".
+  std::string wavelet = "mexican_hat";
+  double omega = 30, first_omega = 30, scale = 1, sharpness = 0.5, slope = 0.01, frequency = 1;
+  int numerator = 3, denominator = 2;
+  /// Width of a bottleneck; 0: an eighth of the layer's, at least 16.
+  int bottleneck = 0;
+  /// The layers of a custom decoder, a JSON list.
+  std::string layers;
   double grid_radius_step = 0;
   int num_grids_step = 0;
 };
@@ -47,7 +66,7 @@ struct Run {
   std::string dataset;
   /// Place among all runs of the file, before filters.
   std::int64_t index = 0;
-  /// "mlp" or "fastkan".
+  /// The decoder's name.
   std::string network_type;
   double lrate = 0;
   int lrate_decay = 0;
@@ -90,7 +109,7 @@ struct RunOverrides {
   std::function<void(Decomposition&)> decomposition;
 };
 
-/// Which runs to keep; empty means all. `network_types` takes aliases ("kan", "fkan").
+/// Which runs to keep; empty means all. `network_types` takes aliases ("fkan").
 struct RunFilter {
   std::string dataset;
   std::vector<std::string> network_types;
@@ -114,8 +133,16 @@ std::vector<Run> parse_runs(const std::string& text, const std::string& source,
 std::vector<Run> select_runs(const std::vector<Run>& runs, const RunFilter& filter,
                              const RunOverrides& overrides);
 
-/// "mlp" for "mlp", "fastkan" for "kan", "fkan" and "fastkan"; throws Error for any other name.
+/// A decoder's own name for it and its aliases ("fkan": "fastkan"); throws Error for others.
 std::string canonical_network_type(const std::string& name);
+
+/// The names of all decoders, and the hyper-parameters of one where a run does not say.
+std::vector<std::string> network_type_names();
+KanParameters default_parameters(const std::string& network_type);
+
+/// The decoder's hyper-parameters as the row has them, "degree=3 inner=layer", but for those that
+/// have columns of their own.
+std::string decoder_text(const Run& run);
 
 /// The run as one JSON object, keys as in parameter files, ready to be a parameter file's entry.
 std::string to_json(const Run& run);

@@ -14,6 +14,7 @@
 #include "kanbench/math/basis.h"
 #include "kanbench/math/encoder.h"
 #include "kanbench/model_file.h"
+#include "kanbench/run.h"
 
 namespace kanbench {
 namespace {
@@ -23,7 +24,7 @@ using Json = nlohmann::ordered_json;
 
 struct InfoOptions {
   std::string file;
-  bool devices = false, bases = false, encoders = false, json = false;
+  bool devices = false, bases = false, encoders = false, decoders = false, json = false;
 };
 
 Json describe_model(const std::string& path) {
@@ -126,19 +127,41 @@ Json describe_file(const std::string& path) {
                                                       : describe_volume(path);
 }
 
+// A field; an enumeration by its word.
+template <class Value>
+Json as_json(const Value& value) {
+  if constexpr (std::is_enum_v<Value>)
+    return words_of(value)[static_cast<std::size_t>(value)];
+  else
+    return value;
+}
+
 // Each alternative of a closed set, with its numbers as they are by default.
 template <class Variant>
 Json describe_set() {
   Json all = Json::array();
   const auto one = [&](auto member) {
     Json fields = Json::object();
-    member.fields(member, [&](const char* key, auto& value) { fields[key] = value; });
+    member.fields(member, [&](const char* key, auto& value) { fields[key] = as_json(value); });
     all.push_back({{"name", member.name}, {"fields", fields}});
   };
   [&]<std::size_t... I>(std::index_sequence<I...>) {
     (one(std::variant_alternative_t<I, Variant>{}), ...);
   }
   (std::make_index_sequence<std::variant_size_v<Variant>>{});
+  return all;
+}
+
+Json describe_decoders() {
+  Json all = Json::array();
+  for (const std::string& name : network_type_names()) {
+    Run run;
+    run.network_type = name;
+    run.kan = default_parameters(name);
+    const Json json = Json::parse(to_json(run));
+    const char* key = json.contains("kan_params") ? "kan_params" : "decoder_params";
+    all.push_back({{"name", name}, {"parameters", json.value(key, Json::object())}});
+  }
   return all;
 }
 
@@ -205,9 +228,11 @@ void run_info(const InfoOptions& options) {
   if (options.devices) said["devices"] = describe_devices();
   if (options.bases) said["bases"] = describe_set<Basis>();
   if (options.encoders) said["encoders"] = describe_set<Encoder>();
+  if (options.decoders) said["decoders"] = describe_decoders();
   if (said.empty())
     throw Error(
-        "info: name a model, an ensemble or a volume, or give --devices, --bases or --encoders");
+        "info: name a model, an ensemble or a volume, or give --devices, --bases, --encoders or "
+        "--decoders");
   const bool single = said.size() == 1;
   if (options.json) {
     std::cout << (single ? *said.begin() : said).dump(2) << "\n";
@@ -228,6 +253,7 @@ void attach_info(CLI::App& app) {
   app.add_flag("--devices", options->devices, "Where this build can compute on this machine");
   app.add_flag("--bases", options->bases, "One-dimensional bases and their numbers' defaults");
   app.add_flag("--encoders", options->encoders, "Encoders and their numbers' defaults");
+  app.add_flag("--decoders", options->decoders, "Decoders and their hyper-parameters' defaults");
   app.add_flag("--json", options->json, "Print JSON");
   app.footer(
       "Examples:\n"

@@ -60,8 +60,8 @@ void RunSelection::attach(CLI::App& app) {
       ->group(group);
   add_option(app, "-d,--dataset", filter_.dataset, "NAME", "Only runs of this volume")
       ->group(group);
-  add_option(app, "--network-types", filter_.network_types, "mlp|fastkan",
-             "Only these decoders, separated by commas (kan, fkan: fastkan)")
+  add_option(app, "--network-types", filter_.network_types, "NAME",
+             "Only these decoders, separated by commas (kanbench info --decoders lists them)")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->group(group);

@@ -29,6 +29,9 @@ struct LayerPlan {
   bool norm;
   Activation activation, base_activation;
   bool base_normalised, edges;
+  /// Coefficients that are not zero at any one input, where so few that products leave the others
+  /// out; else 0.
+  int local;
   /// The layer whose output the base branch adds to, and that output's width, plain and padded.
   int base_layer, base_out, base_columns;
   /// Inner parameters of an input, and how far those of the next lie behind; 0 where all inputs
@@ -71,6 +74,14 @@ KB_HD int block_inputs(const LayerPlan& plan) {
 KB_HD std::int64_t block_floats(const LayerPlan& plan, int rows) {
   const std::int64_t phi = std::int64_t{block_inputs(plan)} * plan.size;
   return (phi > kBlockPhi ? phi : kBlockPhi) * rows;
+}
+
+/// Floats of room for a layer of few coefficients: one input's weights [size][columns], whose
+/// places, values and slopes in [2 * local + 1][rows], and sums [rows][columns].
+KB_HD std::int64_t local_floats(const LayerPlan& plan, int rows) {
+  if (plan.local == 0) return 0;
+  return std::int64_t{plan.size + 8} * plan.columns +
+         std::int64_t{rows} * (2 * plan.local + 1 + plan.columns);
 }
 
 /// A tile of `valid` <= plan.rows rows. features [width][rows] becomes its own gradient when

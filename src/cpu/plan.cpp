@@ -35,7 +35,8 @@ void lay_out(std::vector<LayerPlan>& layers, DecoderPlan& plan) {
     layer.dnorm_weight = take(layer.norm, in * kMaxWidth);
     layer.dnorm_bias = take(layer.norm, in * kMaxWidth);
     scratch += (layer.norm ? (in + 1) * rows : 0) + layer.out * rows;
-    plan.room = std::max(plan.room, in * rows + 3 * block_floats(layer, plan.rows));
+    plan.room = std::max({plan.room, in * rows + 3 * block_floats(layer, plan.rows),
+                          in * rows + local_floats(layer, plan.rows)});
     plan.widest = std::max(plan.widest, in);
     plan.columns = std::max<std::int64_t>(plan.columns, layer.columns);
   }

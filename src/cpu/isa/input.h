@@ -21,6 +21,12 @@ struct LayerTile {
   float* y;
 };
 
+/// The gradient of an output, dy[out][rows], and its transpose [rows][columns].
+struct OutputSlopes {
+  const float *dy, *dyt;
+  int out, columns;
+};
+
 /// Whether the basis works on a copy of x: behind a norm or an activation, or where the base branch
 /// needs x too.
 KB_HD bool copies(const LayerPlan& plan) {

@@ -5,6 +5,7 @@
 #include "cpu/isa/edges.h"
 #include "cpu/isa/expansion.h"
 #include "cpu/isa/input.h"
+#include "cpu/isa/local.h"
 #include "cpu/isa/product.h"
 
 namespace kanbench::cpu::KB_ISA {
@@ -41,6 +42,8 @@ void forward_layer(const LayerTile& t, const B& basis, float* base_y) {
   if (plan.base_weight >= 0) forward_base(t, v, base_y);
   if constexpr (kOnEdges<B>)
     if (plan.edges) return forward_edges(t, basis, v);
+  if constexpr (std::is_same_v<B, basis::BSpline>)
+    if (plan.local > 0) return forward_local(t, basis, v);
   if constexpr (kInPlace<B>) {
     apply(basis, v, std::int64_t{in} * rows);
     multiply(weight, ld, v, in, rows, t.y, plan.out);
@@ -55,12 +58,6 @@ void forward_layer(const LayerTile& t, const B& basis, float* base_y) {
     }
   }
 }
-
-/// The gradient of an output, dy[out][rows], and its transpose [rows][columns].
-struct OutputSlopes {
-  const float *dy, *dyt;
-  int out, columns;
-};
 
 /// Gradients of weights from phi[n][rows] and dy, by columns or, for one output, lanes.
 KB_HD void accumulate_weights(const OutputSlopes& d, const float* phi, int n, int rows, float* dw) {
@@ -153,6 +150,8 @@ void backward_basis(const LayerTile& t, const B& basis, const OutputSlopes& d, f
   const int rows = t.rows, in = plan.in, size = plan.size;
   const float* weight = t.parameters + plan.weight;
   const std::int64_t ld = std::int64_t{in} * size;
+  if constexpr (std::is_same_v<B, basis::BSpline>)
+    if (plan.local > 0) return backward_local(t, basis, d, v, sums, dv);
   float* phi = t.room + std::int64_t{in} * rows;
   float* slope = phi + block_floats(plan, rows);
   if constexpr (kInPlace<B>) {

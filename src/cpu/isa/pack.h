@@ -98,6 +98,20 @@ KB_HD float sum(Pack x) {
   return total;
 }
 
+/// Sum of the lanes, by halves.
+KB_HD float sum_halves(Pack x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps((__m512)x.v);
+#elif defined(__AVX2__)
+  const __m256 v = (__m256)x.v;
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
+  return sum(x);
+#endif
+}
+
 /// p * 2^n for whole n within what float can say.
 KB_HD Pack scale_by_power(Pack p, Pack n) {
 #if defined(__AVX512F__)

@@ -1,5 +1,5 @@
 #pragma once
-// B-splines on `grid` equal cells of [-radius, radius], by Cox and de Boor. Beyond the range the
+// B-splines on `grid` equal cells of [-radius, radius]. Beyond the range the
 // knots go on at the same spacing and the splines fall to zero; clamped, the range's ends are
 // repeated, the input is held to it, and all splines sum to one everywhere.
 
@@ -30,10 +30,9 @@ struct BSpline {
   template <class T>
   KB_HD void local(T x, T& cell, T (&weights)[kMostOrder + 1]) const {
     const T last(static_cast<float>(grid)), k(static_cast<float>(order));
-    const T held = clamped ? hold(x, T(-grid_radius), T(grid_radius)) : x;
-    // In cells from the range's lower end, held to where any spline is.
-    T t = (held + T(grid_radius)) * T(cells_per_unit());
-    t = hold(t, -k - T(1), last + k + T(0.5f));
+    // In cells from the range's lower end, held to the range or to where any spline is.
+    T t = (x + T(grid_radius)) * T(cells_per_unit());
+    t = clamped ? hold(t, T(0), last) : hold(t, -k - T(1), last + k + T(0.5f));
     cell = floor(t);
     if (clamped) cell = hold(cell, T(0), last - T(1));
     const auto knot = [&](T i) KB_INLINE { return clamped ? hold(i, T(0), last) : i; };
@@ -52,6 +51,11 @@ struct BSpline {
 
   template <class T, class Emit>
   KB_HD void eval(T x, Emit&& emit) const {
+    if (!clamped && order > 1) {
+      const T t = (x + T(grid_radius)) * T(cells_per_unit());
+      for (int i = 0; i < size(); ++i) emit(i, cardinal(magnitude(t - T(i + 0.5f * (1 - order)))));
+      return;
+    }
     T cell, weights[kMostOrder + 1];
     local(x, cell, weights);
     for (int i = 0; i < size(); ++i) {
@@ -62,6 +66,30 @@ struct BSpline {
       }
       emit(i, phi);
     }
+  }
+
+ private:
+  /// A spline of order 2 or more at the distance s from its middle, in cells: the truncated powers
+  /// of one half.
+  template <class T>
+  KB_HD T cardinal(T s) const {
+    const T middle(0.5f * static_cast<float>(order + 1));
+    const T a = max0(middle - s), b = max0(middle - T(1) - s), c = max0(middle - T(2) - s);
+    switch (order) {
+      case 2:
+        return T(0.5f) * (a * a - T(3) * (b * b));
+      case 3:
+        return T(1.0f / 6) * (a * a * a - T(4) * (b * b * b));
+      case 4:
+        return T(1.0f / 24) * (fourth(a) - T(5) * fourth(b) + T(10) * fourth(c));
+      default:
+        return T(1.0f / 120) * (fourth(a) * a - T(6) * (fourth(b) * b) + T(15) * (fourth(c) * c));
+    }
+  }
+  template <class T>
+  KB_HD static T fourth(T x) {
+    const T square = x * x;
+    return square * square;
   }
 };
 

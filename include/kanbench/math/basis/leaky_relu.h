@@ -17,7 +17,7 @@ struct LeakyRelu {
   KB_HD int size() const { return 1; }
   template <class T, class Emit>
   KB_HD void eval(T x, Emit&& emit) const {
-    emit(0, max0(x) - T(slope) * max0(-x));
+    emit(0, choose(x, x, T(slope) * x));
   }
 };
 
