@@ -90,10 +90,13 @@ int kernel_width(int neurons) {
   return 0;
 }
 
-// Chunks of inputs whose functions fill a round: all of an MLP's, one of a KAN's, about as much of
-// what lies between.
+// Chunks of inputs that make a round: all of an MLP's, one of FastKAN's, as many of any basis as
+// the largest would fill.
 int chunks_a_round(const FusedPlan& plan) {
-  return std::max(1, std::min(plan.width / 16, kMostCoefficients / plan.functions));
+  const int all = plan.width / 16;
+  if (plan.kind == ExpansionKind::rectifier) return all;
+  if (plan.kind == ExpansionKind::gaussians) return 1;
+  return std::max(1, std::min(all, kMostCoefficients / plan.functions));
 }
 
 std::optional<FusedPlan> plan_kind(ExpansionKind kind, const ModelSpec& spec, const Layout& layout,
