@@ -6,6 +6,7 @@
 
 #include "kanbench/backend.h"
 #include "kanbench/error.h"
+#include "kanbench/geometry.h"
 #include "kanbench/math/random.h"
 #include "kanbench/parallel.h"
 
@@ -40,6 +41,15 @@ void check_level(const Geometry& geometry, int features, const std::string& what
                 "its resolution or features");
 }
 
+void append_transforms(Layout& layout, const encoder::AdaptiveMultiGrid& grids) {
+  for (std::size_t i = 0; i < layout.tables.size() && layout.first_grid < 0; ++i)
+    if (std::holds_alternative<encoder::AdaptiveLevel>(table_level(layout, i).geometry))
+      layout.first_grid = static_cast<int>(i);
+  layout.transforms = static_cast<int>(layout.slices.size());
+  append(layout, "encoder.transforms", grids.n_grids, size(grids.transform), true);
+  layout.slices.back().exact = true;
+}
+
 void append_levels(Layout& layout, const Encoder& encoder) {
   int first = 0;
   lower(encoder, [&](const Geometry& geometry, int features) {
@@ -55,6 +65,8 @@ void append_levels(Layout& layout, const Encoder& encoder) {
     layout.levels.push_back(level);
     first += features;
   });
+  if (const encoder::AdaptiveMultiGrid* grids = adaptive_grids(encoder))
+    append_transforms(layout, *grids);
 }
 
 LayerOffsets append_layer(Layout& layout, const Layer& layer, const std::string& prefix, bool mlp) {
@@ -82,6 +94,19 @@ const char* name(OutputActivation activation) {
     default:
       return "None";
   }
+}
+
+const encoder::AdaptiveMultiGrid* adaptive_grids(const Encoder& encoder) {
+  return std::get_if<encoder::AdaptiveMultiGrid>(&encoder);
+}
+
+Geometry placed(const Layout& layout, const Level& level, const float* block) {
+  Geometry geometry = level.geometry;
+  if (auto* grid = std::get_if<encoder::AdaptiveLevel>(&geometry)) {
+    const Slice& slice = layout.slices[static_cast<std::size_t>(layout.transforms)];
+    grid->place(block + slice.offset + grid->grid * slice.columns);
+  }
+  return geometry;
 }
 
 Layout make_layout(const ModelSpec& spec, const std::string& source) try {
@@ -172,8 +197,13 @@ std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& 
   std::vector<float> block(static_cast<std::size_t>(layout.size));
   const Stream table = make_stream(seed, 0, Purpose::encoder);
   for (const Slice& slice : layout.slices)
-    if (slice.encoder)
+    if (slice.encoder && !slice.exact)
       fill_uniform(block.data() + slice.offset, slice.size(), table, slice.offset, init.table);
+  if (layout.transforms >= 0) {
+    const Slice& slice = layout.slices[static_cast<std::size_t>(layout.transforms)];
+    draw_transforms(*adaptive_grids(spec.encoder), make_stream(seed, 0, Purpose::transforms),
+                    block.data() + slice.offset);
+  }
   const Stream stream = make_stream(seed, 0, Purpose::decoder);
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const Layer& layer = spec.layers[i];

@@ -29,7 +29,11 @@ constexpr Limit kLimits[] = {{"n_levels", 1, 32},          {"n_features_per_leve
                              {"log2_hashmap_size", 1, 26}, {"base_resolution", 1, 65536},
                              {"per_level_scale", 1, 16},   {"num_grids", 2, 64},
                              {"grid_radius", 1e-30, 1e30}, {"in", 1, kMaxWidth},
-                             {"out", 1, kMaxWidth}};
+                             {"out", 1, kMaxWidth},        {"n_grids", 1, 1024},
+                             {"resolution", 2, 4096},      {"features", 1, 16},
+                             {"tv_weight", 0, 1e6},        {"l1_weight", 0, 1e6},
+                             {"transform_lrate", 0, 1e3},  {"transform_share", 0, 1},
+                             {"transform_start", 0, 1e9}};
 
 // For the field of a basis or encoder that needs no limit of its own.
 constexpr Limit kCommonLimit{"", 0, 4096};
@@ -77,6 +81,18 @@ class Object {
     double number;
     read(key, number);
     value = static_cast<float>(number);
+  }
+  template <class Choice>
+  requires std::is_enum_v<Choice>
+  void read(const std::string& key, Choice& value) {
+    std::string word;
+    read(key, word);
+    const auto known = words(value);
+    const auto found = std::find(known.begin(), known.end(), word);
+    if (found == known.end())
+      throw Error(at_ + ": '" + key + "': unknown word " + quote(word) +
+                  " (known: " + join(std::vector<std::string>(known.begin(), known.end())) + ")");
+    value = static_cast<Choice>(found - known.begin());
   }
   void done() const {
     for (const auto& [key, value] : json_.items())
@@ -145,7 +161,12 @@ Json write_variant(const Variant& variant) {
   std::visit(
       [&](const auto& chosen) {
         using Chosen = std::remove_cvref_t<decltype(chosen)>;
-        Chosen::fields(chosen, [&](const char* key, const auto& value) { json[key] = value; });
+        Chosen::fields(chosen, [&](const char* key, const auto& value) {
+          if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>)
+            json[key] = words(value)[static_cast<std::size_t>(value)];
+          else
+            json[key] = value;
+        });
       },
       variant);
   return json;

@@ -48,6 +48,7 @@ class Loop {
     for (Model* model : stepper.models()) {
       snapshots_.emplace_back(*model);
       largest_ = std::max(largest_, model->layout().size);
+      grids_ = adaptive_grids(model->spec().encoder);
     }
     if (!continuation.from) return;
     state_ = *continuation.from;
@@ -210,14 +211,17 @@ class Loop {
     step.adam.encoder_rate = static_cast<float>(rate);
     step.adam.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
     step.number = state_.adam_steps + 1 + ahead;
+    if (grids_) step.geometry = geometry_step(*grids_, state_.step + ahead, all_steps());
     return step;
   }
+
+  std::int64_t all_steps() const { return steps_ * training_.epochs; }
 
   double rate_at(std::int64_t step) const {
     double rate = training_.lrate * std::pow(0.5, state_.halvings);
     if (training_.lrate_decay > 0) rate *= std::pow(0.5, state_.epoch / training_.lrate_decay);
     if (training_.anneal <= 0) return rate;
-    const double all = static_cast<double>(steps_) * training_.epochs;
+    const auto all = static_cast<double>(all_steps());
     const double left = (all - static_cast<double>(step)) / (all * training_.anneal);
     return rate * std::clamp(left, 0.01, 1.0);
   }
@@ -250,6 +254,8 @@ class Loop {
   std::vector<Snapshot> snapshots_;
   TrainingState state_;
   Wishes wishes_;
+  // Of grids that move, if the models have such.
+  const encoder::AdaptiveMultiGrid* grids_ = nullptr;
   std::int64_t steps_, largest_ = 0, snapshot_step_ = 0, snapshot_adam_steps_ = 0;
   // What an earlier process had, if this one goes on from there.
   History before_;

@@ -31,6 +31,8 @@ struct ModelCache {
   };
   std::unordered_map<int, Plan> plans;
   std::vector<LevelTouch> touched;
+  /// The levels' geometries as the parameters of the batch under way place them.
+  std::vector<Geometry> levels;
 };
 
 /// A batch cut into tiles: points [tiles][3][rows], features [tiles][width][rows].
@@ -92,6 +94,8 @@ class CpuBackend : public Backend {
   bool update(Model& model, const Adam& adam, std::int64_t step) override;
   BatchSums step(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
                  const Adam& adam, std::int64_t step) override;
+  double shape(Model& model, ConstRows points, ConstRows targets, const GeometryStep& step,
+               const SumNumbers& sum) override;
   std::vector<Ceiling> measure_ceilings() override;
   std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
                              const Loss& loss, const Adam& adam) override;
@@ -113,6 +117,9 @@ class CpuBackend : public Backend {
   void scatter_by_level(Model& model, const Tiling& tiling, const Ready& ready);
   bool update_share(Model& model, const Adam& adam, const AdamStep& step, const LevelShare& share);
 
+  // geometry.cpp
+  void penalise(Model& model, const Objective& objective);
+
   // memory.cpp
   std::size_t used() const;
   void require(std::size_t bytes) const;
@@ -123,7 +130,7 @@ class CpuBackend : public Backend {
   const Kernels& kernels_;
   std::size_t allocated_ = 0, peak_ = 0, limit_ = 0;
   std::unordered_map<void*, std::size_t> sizes_;
-  Room points_, features_, sums_;
+  Room points_, features_, sums_, density_;
 };
 
 inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }

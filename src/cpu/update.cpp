@@ -154,6 +154,7 @@ BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets
   if (points.rows > 0) {
     t = tile(model, points, tile_rows(model.spec(), points.rows));
     encode(model, t);
+    penalise(model, objective);
     sums = train_tiles(model, t, targets, objective);
     if (!ready) scatter(model, t);
   }
@@ -234,6 +235,7 @@ BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets,
     return Backend::step(model, points, targets, objective, adam, step);
   const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
   encode(model, t);
+  penalise(model, objective);
   BatchSums sums = train_tiles(model, t, targets, objective);
   const std::vector<LevelShare> shares = share_tables(model, t.tiles * t.rows);
   const auto tables = static_cast<std::int64_t>(shares.size());

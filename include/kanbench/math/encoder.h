@@ -3,13 +3,14 @@
 
 #include <variant>
 
+#include "kanbench/math/encoder/adaptive_multi_grid.h"
 #include "kanbench/math/encoder/hash_grid.h"
 #include "kanbench/math/encoder/identity.h"
 #include "kanbench/math/level.h"
 
 namespace kanbench {
 
-using Encoder = std::variant<encoder::Identity, encoder::HashGrid>;
+using Encoder = std::variant<encoder::Identity, encoder::HashGrid, encoder::AdaptiveMultiGrid>;
 
 /// Numbers that `encoder` makes of a point.
 inline int width(const Encoder& encoder) {

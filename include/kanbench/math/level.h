@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <variant>
 
+#include "kanbench/math/encoder/adaptive_multi_grid.h"
 #include "kanbench/math/encoder/hash_grid.h"
 #include "kanbench/math/encoder/identity.h"
 
@@ -14,7 +15,7 @@ namespace kanbench {
 /// gather(x, emit(row, weight)), and has rows() of them; with 0 it has no parameters, and
 /// evaluate(x, emit(number, value)) gives the numbers themselves. x is of any arithmetic type. A
 /// number of the level costs kFlops operations beside those that find the corners.
-using Geometry = std::variant<encoder::GridLevel, encoder::CoordinateLevel>;
+using Geometry = std::variant<encoder::GridLevel, encoder::CoordinateLevel, encoder::AdaptiveLevel>;
 
 /// One level of an encoder.
 struct Level {

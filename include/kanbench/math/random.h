@@ -60,7 +60,8 @@ enum class Purpose : std::uint32_t {
   decoder = 3,
   synth = 4,
   bricks = 5,
-  brick_rows = 6
+  brick_rows = 6,
+  transforms = 7
 };
 
 /// The stream of `purpose` for one seed and rank, at `step`.
