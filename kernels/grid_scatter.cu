@@ -3,24 +3,13 @@
 #include <algorithm>
 #include <bit>
 
+#include "kernels/fixed_point.h"
 #include "kernels/grid.h"
 #include "kernels/grid_rows.h"
 
 namespace kanbench::cuda {
 
 constexpr int kSharedThreads = 1024;
-
-/// What a row's gradient is multiplied by.
-struct Factor {
-  float factor;
-  const StepState* state;
-  KB_DEVICE float get() const {
-    if (!state) return factor;
-    const float loss_scale = state->loss_scale;
-    // A power of two's reciprocal has the opposite exponent.
-    return factor * same_bits<float>(0x7f000000u - same_bits<std::uint32_t>(loss_scale));
-  }
-};
 
 /// A row's gradient of F features from number `first` on, times `factor`.
 template <int F, class In>
@@ -113,14 +102,6 @@ scatter_shared_kernel(LevelAt at, int level, int features, float* gradient, Fact
     add4(gradient + at.offset + i, *reinterpret_cast<const float4*>(sums + i));
 }
 
-/// The power of two that brings the largest of `rows_bits`-bit many numbers' sums to 62 bits.
-KB_DEVICE int fixed_exponent(std::uint32_t largest, int rows_bits) {
-  const int above = static_cast<int>(largest >> 23) - 126;
-  const int exponent = 62 - rows_bits - above;
-  return exponent < 127 ? exponent : 127;
-}
-constexpr std::uint32_t kInfinity = 0x7f800000u;
-
 /// Any number of features; in fixed point where there are such sums.
 template <class In>
 KB_KERNEL(kGridThreads)
@@ -146,49 +127,11 @@ scatter_any_kernel(GridInfo grid, int first_level, float* gradient, FixedPoint f
       const std::int64_t i = at.offset + std::int64_t{corners.row[c]} * grid.features + f;
       const float part = corners.weight[c] * d;
       if (fixed.sums)
-        add_u64(reinterpret_cast<unsigned long long*>(fixed.sums + i),
-                static_cast<unsigned long long>(static_cast<long long>(part)));
+        add_fixed(fixed, i, part);
       else
         add1(gradient + i, part);
     }
   }
-}
-
-/// The largest magnitude among numbers `begin` up to `end` of a batch's rows, as a float's bits; a
-/// NaN's are above infinity's.
-template <class In>
-KB_KERNEL(kGridThreads)
-find_largest_kernel(std::int64_t rows, int begin, int end, In dfeatures, std::uint32_t* largest) {
-  const std::int64_t row = batch_row();
-  std::uint32_t most = 0;
-  if (row < rows)
-    for (int j = begin; j < end; ++j) {
-      const std::uint32_t bits = same_bits<std::uint32_t>(dfeatures.get(j, row)) & 0x7fffffffu;
-      most = bits > most ? bits : most;
-    }
-  for (int mask = 16; mask > 0; mask >>= 1) {
-    const std::uint32_t other = shuffle_xor(most, mask);
-    most = other > most ? other : most;
-  }
-  if (lane_id() == 0 && most > 0) max_u32(largest, most);
-}
-
-/// Moves fixed-point sums `begin` up to `end` to the gradient, all NaN where the batch had one that
-/// was not finite.
-KB_KERNEL(kGridThreads)
-add_fixed_kernel(FixedPoint fixed, int rows_bits, std::int64_t begin, std::int64_t end,
-                 Factor factor, float* gradient) {
-  const std::int64_t i = begin + std::int64_t{blockIdx.x} * kGridThreads + threadIdx.x;
-  if (i >= end) return;
-  if (*fixed.largest >= kInfinity) {
-    gradient[i] = same_bits<float>(0x7fc00000u);
-    return;
-  }
-  const auto sum = static_cast<long long>(fixed.sums[i]);
-  if (sum == 0) return;
-  const double unit = ldexp(1.0, -fixed_exponent(*fixed.largest, rows_bits));
-  gradient[i] += static_cast<float>(static_cast<double>(sum) * unit * factor.get());
-  fixed.sums[i] = 0;
 }
 
 namespace {
@@ -215,18 +158,15 @@ void scatter_any(const Scatter& s, In dfeatures) {
   const int rows_bits = std::bit_width(static_cast<std::uint64_t>(s.points.rows));
   const FixedPoint& fixed = s.target.fixed;
   const auto& [first, end] = s.levels;
-  if (fixed.sums) {
-    checked(cudaMemsetAsync(fixed.largest, 0, sizeof *fixed.largest, s.stream));
-    launch(find_largest_kernel<In>, shape_grid(s.points.rows, 1, s.stream), s.points.rows,
-           first * s.grid.features, end * s.grid.features, dfeatures, fixed.largest);
-  }
+  if (fixed.sums)
+    find_unit(fixed, s.points.rows, first * s.grid.features, end * s.grid.features, dfeatures,
+              s.stream);
   launch(scatter_any_kernel<In>, shape_grid(s.points.rows, end - first, s.stream), s.grid, first,
          s.target.gradient, fixed, rows_bits, s.factor(), s.points, dfeatures);
   if (!fixed.sums) return;
   const std::int64_t begin = s.grid.levels[first].offset;
   const std::int64_t last = end < s.grid.count ? s.grid.levels[end].offset : s.target.size;
-  launch(add_fixed_kernel, shape_grid(last - begin, 1, s.stream), fixed, rows_bits, begin, last,
-         s.factor(), s.target.gradient);
+  move_fixed(fixed, rows_bits, begin, last, s.factor(), s.target.gradient, s.stream);
 }
 
 template <class In>

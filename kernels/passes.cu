@@ -16,9 +16,9 @@ constexpr std::int64_t kPieceRows = 1 << 18;
 // Partial sums of all blocks together.
 constexpr std::int64_t kMostPartialBytes = std::int64_t{512} << 20;
 
-int features_of(const ModelSpec& spec) {
+GridInfo grid_of(const ModelSpec& spec, const Layout& layout) {
   const auto* grid = std::get_if<encoder::HashGrid>(&spec.encoder);
-  return grid ? grid->n_features_per_level : 0;
+  return grid ? make_grid(layout, grid->n_features_per_level) : GridInfo{};
 }
 
 int even_chunks(int width) { return static_cast<int>(round_up(width, 16) / 8); }
@@ -82,14 +82,16 @@ DeviceModel& CudaBackend::prepare(const Model& model) {
   const auto made = std::make_shared<DeviceModel>();
   DeviceModel& d = *made;
   const ModelSpec& spec = model.spec();
-  d.grid = make_grid(model.layout(), features_of(spec));
+  d.grid = grid_of(spec, model.layout());
+  d.by_level = !is_grid(spec.encoder);
+  d.moving = moving_grids(spec, model.layout());
   d.plan = plan_fused(spec, model.layout(), model.precision());
   const auto shared = static_cast<std::int64_t>(properties_.sharedMemPerBlockOptin);
   if (d.plan) {
     const int chunks = even_chunks(width(spec.encoder));
     d.train = shape_fused(*d.plan, FusedMode::train, 0, shared);
     d.predict_features = shape_fused(*d.plan, FusedMode::predict, 0, shared);
-    if (encodes_itself(d.grid.features)) {
+    if (!d.by_level && encodes_itself(d.grid.features)) {
       d.predict = shape_fused(*d.plan, FusedMode::predict, chunks, shared);
       if (has_fused(*d.plan, FusedMode::train_whole))
         d.whole = shape_fused(*d.plan, FusedMode::train_whole, chunks, shared);
@@ -128,6 +130,18 @@ const void* CudaBackend::table_of(const Model& model, const DeviceModel& d) cons
   return copied ? static_cast<const void*>(d.table.data()) : model.parameters().data();
 }
 
+void CudaBackend::encode_by_level(const Model& model, DeviceModel& d, Precision table,
+                                  ConstRows points, const FeatureRows& out) {
+  encode_levels(model.layout(), table, table_of(model, d), points, out, stream_);
+  if (d.moving.count == 0) return;
+  float* places = d.places.reserve(std::int64_t{d.moving.count} * kPlaceFloats);
+  place_grids(d.moving, model.parameters().data(), places, stream_);
+  const int width = kanbench::width(model.spec().encoder);
+  const bool last = d.moving.first + d.moving.count * d.moving.features == width;
+  const int padded = last && out.chunked ? static_cast<int>(round_up(width, 16)) : width;
+  gather_grids(d.moving, table, table_of(model, d), places, points, out, width, padded, stream_);
+}
+
 FeatureRows CudaBackend::encode_batch(const Model& model, DeviceModel& d, ConstRows points) {
   FeatureRows rows;
   rows.stride = points.rows;
@@ -141,7 +155,10 @@ FeatureRows CudaBackend::encode_batch(const Model& model, DeviceModel& d, ConstR
   }
   const Precision table =
       d.plan && d.plan->precision != Precision::tf32 ? d.plan->precision : Precision::fp32;
-  encode(d.grid, table, table_of(model, d), points, rows, stream_);
+  if (d.by_level)
+    encode_by_level(model, d, table, points, rows);
+  else
+    encode(d.grid, table, table_of(model, d), points, rows, stream_);
   return rows;
 }
 

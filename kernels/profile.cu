@@ -56,18 +56,34 @@ double product_flops(const ModelSpec& spec) {
 
 // What a model's stages work on, a row.
 struct Sizes {
-  double rows, features, levels, entry_bytes, level_numbers = 0, products;
+  double rows, features, entry_bytes, products;
+  /// Tables, the rows that a point reads of them, their numbers, and the largest table's.
+  double tables = 0, corners = 0, read = 0, level_numbers = 0;
+  /// Numbers of the narrowest table's row.
+  int narrowest = 16;
+  /// Operations of the numbers that need no table.
+  double plain_flops = 0;
 };
 
 Sizes measure_sizes(const Model& model, const DeviceModel& d, std::int64_t rows) {
   Sizes s{};
   s.rows = static_cast<double>(rows);
   s.features = width(model.spec().encoder);
-  s.levels = d.grid.count;
   s.entry_bytes = d.plan && d.plan->precision != Precision::tf32 ? 2 : 4;
-  for (int l = 0; l < d.grid.count; ++l)
-    s.level_numbers = std::max(
-        s.level_numbers, static_cast<double>(d.grid.levels[l].level.entries) * d.grid.features);
+  const Layout& layout = model.layout();
+  for (const Level& level : layout.levels) {
+    if (!level.has_table()) {
+      s.plain_flops += level.features * flops_a_number(level.geometry);
+      continue;
+    }
+    s.tables += 1;
+    s.corners += corners(level.geometry);
+    s.read += corners(level.geometry) * level.features;
+    s.narrowest = std::min(s.narrowest, level.features);
+    s.level_numbers =
+        std::max(s.level_numbers,
+                 static_cast<double>(layout.slices[static_cast<std::size_t>(level.slice)].size()));
+  }
   s.products = s.rows * product_flops(model.spec());
   return s;
 }
@@ -79,16 +95,21 @@ Stage make_stage(const char* name, double seconds, const Work& work, const std::
 }
 
 Stage make_encode(double seconds, const Sizes& s, const std::vector<Ceiling>& top) {
-  return make_stage("encode", seconds,
-                    {s.rows * s.levels * 150, s.rows * s.features * 9 * s.entry_bytes}, "gather",
-                    s.rows * s.levels * 8,
+  const Work work{s.rows * (s.tables * 150 + s.plain_flops),
+                  s.rows * (s.read + s.features) * s.entry_bytes};
+  if (s.tables == 0)
+    return make_stage("encode", seconds, work, "bandwidth", work.bytes, rate(top, "bandwidth"));
+  return make_stage("encode", seconds, work, "gather", s.rows * s.corners,
                     rate_by_table(top, "gather", s.level_numbers * s.entry_bytes));
 }
 
-Stage make_scatter(double seconds, const Sizes& s, int features, const std::vector<Ceiling>& top) {
-  const std::string red = features >= 4 ? "red v4.f32" : features == 2 ? "red v2.f32" : "red f32";
-  return make_stage("scatter", seconds, {s.rows * s.levels * 125, s.rows * s.features * 9 * 4}, red,
-                    s.rows * s.levels * 8 * std::max(1, features / 4),
+Stage make_scatter(double seconds, const Sizes& s, const std::vector<Ceiling>& top) {
+  const std::string red = s.narrowest >= 4   ? "red v4.f32"
+                          : s.narrowest == 2 ? "red v2.f32"
+                                             : "red f32";
+  return make_stage("scatter", seconds,
+                    {s.rows * s.tables * 125, s.rows * (s.read + s.features) * 4}, red,
+                    s.rows * s.corners * std::max(1, s.narrowest / 4),
                     rate_by_table(top, red, s.level_numbers * 4));
 }
 
@@ -130,7 +151,7 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
                s.rows * 60, s.rows * (16 + 8.0 * static_cast<double>(size_of(volume.dtype))));
   FeatureRows encoded;
   const double encoding = time([&] { encoded = encode_batch(model, d, points); });
-  if (s.levels > 0) all.push_back(make_encode(encoding, s, top));
+  if (s.tables > 0 || s.plain_flops > 0) all.push_back(make_encode(encoding, s, top));
   const double feature_bytes = s.rows * s.features * s.entry_bytes;
   by_products("predict", time([&] {
                 predict(model, points, {values.data(), rows, 1, rows});
@@ -139,9 +160,8 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
   if (d.plan)
     by_products("decoder", time([&] { enqueue_decoder(model, d, batch, encoded); }), 3 * s.products,
                 2 * feature_bytes);
-  if (d.plan && s.levels > 0)
-    all.push_back(make_scatter(time([&] { enqueue_scatter(model, d, batch, encoded); }), s,
-                               d.grid.features, top));
+  if (d.plan && s.tables > 0)
+    all.push_back(make_scatter(time([&] { enqueue_scatter(model, d, batch, encoded); }), s, top));
   by_products("gradient", time([&] { enqueue_gradient(model, d, batch); }), 3 * s.products, 0);
   const double updated = static_cast<double>(model.layout().size) * (7 * 4 + s.entry_bytes);
   by_bandwidth("update", time([&] { enqueue_update(model, d, adam); }), updated / 2, updated);

@@ -1,5 +1,6 @@
 #include "kanbench/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <variant>
@@ -33,18 +34,26 @@ constexpr std::uint64_t kMaxTable = std::uint64_t{1} << 30;
 void check_level(const Geometry& geometry, int features, const std::string& what) {
   if (resolution(geometry) > encoder::kMaxResolution)
     throw Error(what + " passes a resolution of " + std::to_string(encoder::kMaxResolution) +
-                ", more than float32 can place points in: lower n_levels, per_level_scale or " +
-                "base_resolution");
+                ", more than float32 can place points in: lower n_levels, per_level_scale, " +
+                "base_resolution or resolution");
+  const bool of_nodes = std::holds_alternative<encoder::NodeLevel>(geometry) ||
+                        std::holds_alternative<encoder::PlaneLevel>(geometry);
+  if (of_nodes && resolution(geometry) < 2)
+    throw Error(what + " has a resolution of " + std::to_string(resolution(geometry)) +
+                ", at least 2 nodes an axis are needed: raise base_resolution or resolution");
   if (rows(geometry) > kMaxTable / static_cast<unsigned>(features))
     throw Error(what + " has " + std::to_string(rows(geometry)) + " rows of " +
                 std::to_string(features) + " numbers, at most 2^30 numbers are possible: lower " +
                 "its resolution or features");
 }
 
+bool moves(const Level& level) {
+  return std::holds_alternative<encoder::AdaptiveLevel>(level.geometry);
+}
+
 void append_transforms(Layout& layout, const encoder::AdaptiveMultiGrid& grids) {
   for (std::size_t i = 0; i < layout.tables.size() && layout.first_grid < 0; ++i)
-    if (std::holds_alternative<encoder::AdaptiveLevel>(table_level(layout, i).geometry))
-      layout.first_grid = static_cast<int>(i);
+    if (moves(table_level(layout, i))) layout.first_grid = static_cast<int>(i);
   layout.transforms = static_cast<int>(layout.slices.size());
   append(layout, "encoder.transforms", grids.n_grids, size(grids.transform), true);
   layout.slices.back().exact = true;
@@ -65,8 +74,13 @@ void append_levels(Layout& layout, const Encoder& encoder) {
     layout.levels.push_back(level);
     first += features;
   });
-  if (const encoder::AdaptiveMultiGrid* grids = adaptive_grids(encoder))
-    append_transforms(layout, *grids);
+  const encoder::AdaptiveMultiGrid* grids = adaptive_grids(encoder);
+  if (!grids) return;
+  append_transforms(layout, *grids);
+  if (static_cast<int>(std::count_if(layout.levels.begin(), layout.levels.end(), moves)) >
+      grids->n_grids)
+    throw Error(std::string(grids->name) +
+                " stands twice in one encoder: its grids move together, give it more n_grids");
 }
 
 LayerOffsets append_layer(Layout& layout, const Layer& layer, const std::string& prefix, bool mlp) {
@@ -97,6 +111,11 @@ const char* name(OutputActivation activation) {
 }
 
 const encoder::AdaptiveMultiGrid* adaptive_grids(const Encoder& encoder) {
+  if (const auto* all = std::get_if<encoder::Concat>(&encoder)) {
+    for (const EncoderPart& part : all->parts)
+      if (const auto* grids = std::get_if<encoder::AdaptiveMultiGrid>(&part)) return grids;
+    return nullptr;
+  }
   return std::get_if<encoder::AdaptiveMultiGrid>(&encoder);
 }
 

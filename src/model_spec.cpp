@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "encoder_choice.h"
 #include "io/quote.h"
 #include "kanbench/error.h"
 #include "kanbench/model_file.h"
@@ -25,20 +26,19 @@ struct Limit {
   const char* key;
   double low, high;
 };
-constexpr Limit kLimits[] = {{"n_levels", 1, 32},          {"n_features_per_level", 1, 16},
-                             {"log2_hashmap_size", 1, 26}, {"base_resolution", 1, 65536},
-                             {"per_level_scale", 1, 16},   {"num_grids", 2, 64},
-                             {"grid_radius", 1e-30, 1e30}, {"in", 1, kMaxWidth},
-                             {"out", 1, kMaxWidth},        {"n_grids", 1, 1024},
-                             {"resolution", 2, 4096},      {"features", 1, 16},
-                             {"tv_weight", 0, 1e6},        {"l1_weight", 0, 1e6},
-                             {"transform_lrate", 0, 1e3},  {"transform_share", 0, 1},
-                             {"transform_start", 0, 1e9}};
+constexpr Limit kLimits[] = {{"num_grids", 2, 64},
+                             {"grid_radius", 1e-30, 1e30},
+                             {"in", 1, kMaxWidth},
+                             {"out", 1, kMaxWidth}};
 
-// For the field of a basis or encoder that needs no limit of its own.
+// For the field of a basis that needs no limit of its own.
 constexpr Limit kCommonLimit{"", 0, 4096};
 
-const Limit& limit_of(const std::string& key) {
+Limit limit_of(const std::string& encoder, const std::string& key) {
+  if (!encoder.empty()) {
+    const EncoderLimit limit = encoder_limit(encoder, key);
+    return {"", limit.low, limit.high};
+  }
   for (const Limit& limit : kLimits)
     if (key == limit.key) return limit;
   return kCommonLimit;
@@ -94,6 +94,8 @@ class Object {
                   " (known: " + join(std::vector<std::string>(known.begin(), known.end())) + ")");
     value = static_cast<Choice>(found - known.begin());
   }
+  /// Numbers from here on are those of this encoder.
+  void of_encoder(const std::string& name) { encoder_ = name; }
   void done() const {
     for (const auto& [key, value] : json_.items())
       if (std::find(taken_.begin(), taken_.end(), key) == taken_.end())
@@ -108,7 +110,7 @@ class Object {
   }
   double limited(const std::string& key, const Json& json) const {
     const double value = json.get<double>();
-    const Limit& limit = limit_of(key);
+    const Limit limit = limit_of(encoder_, key);
     if (value >= limit.low && value <= limit.high) return value;
     throw Error(at_ + ": '" + key + "': " + json.dump() +
                 " is out of range: " + Json(limit.low).dump() + " to " + Json(limit.high).dump());
@@ -116,6 +118,7 @@ class Object {
 
   const Json& json_;
   std::string at_;
+  std::string encoder_;
   std::vector<std::string> taken_;
 };
 
@@ -132,6 +135,20 @@ bool choose(Variant& variant, const std::string& word, std::index_sequence<I...>
           ...);
 }
 
+template <class Variant>
+Variant read_variant(const Json& json, const std::string& at);
+
+std::vector<EncoderPart> read_parts(const Json& json, const std::string& at) {
+  if (!json.is_array() || json.empty() || json.size() > kMaxEncoderParts)
+    throw Error(at + ": expected a list of 1 to " + std::to_string(kMaxEncoderParts) +
+                " encoders, found " +
+                (json.is_array() ? std::to_string(json.size()) : json.type_name()));
+  std::vector<EncoderPart> parts;
+  for (const Json& one : json)
+    parts.push_back(read_variant<EncoderPart>(one, at + "[" + std::to_string(parts.size()) + "]"));
+  return parts;
+}
+
 // {"name": ..., and the alternative's fields}, for a basis or an encoder.
 template <class Variant>
 Variant read_variant(const Json& json, const std::string& at) {
@@ -145,10 +162,16 @@ Variant read_variant(const Json& json, const std::string& at) {
     throw Error(at + ": unknown name " + quote(word) + nearest(word, known) +
                 " (known: " + join(known) + ")");
   }
+  if constexpr (!std::is_same_v<Variant, Basis>) object.of_encoder(word);
   std::visit(
       [&](auto& chosen) {
         using Chosen = std::remove_reference_t<decltype(chosen)>;
-        Chosen::fields(chosen, [&](const char* key, auto& value) { object.read(key, value); });
+        Chosen::fields(chosen, [&](const char* key, auto& value) {
+          if constexpr (std::is_same_v<decltype(value), std::vector<EncoderPart>&>)
+            value = read_parts(object.take(key), at + "." + key);
+          else
+            object.read(key, value);
+        });
       },
       variant);
   object.done();
@@ -157,12 +180,15 @@ Variant read_variant(const Json& json, const std::string& at) {
 
 template <class Variant>
 Json write_variant(const Variant& variant) {
-  Json json{{"name", name(variant)}};
+  Json json;
   std::visit(
       [&](const auto& chosen) {
         using Chosen = std::remove_cvref_t<decltype(chosen)>;
+        json["name"] = Chosen::name;
         Chosen::fields(chosen, [&](const char* key, const auto& value) {
-          if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>)
+          if constexpr (std::is_same_v<decltype(value), const std::vector<EncoderPart>&>)
+            for (const EncoderPart& part : value) json[key].push_back(write_variant(part));
+          else if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>)
             json[key] = words(value)[static_cast<std::size_t>(value)];
           else
             json[key] = value;
@@ -271,6 +297,10 @@ ModelSpec parse_model_spec(const std::string& json, const std::string& source) {
   object.read("network_type", spec.network_type);
   check_network_type(spec.network_type, at);
   spec.encoder = read_variant<Encoder>(object.take("encoder"), at + ".encoder");
+  if (width(spec.encoder) > kMaxEncoderWidth)
+    throw Error(at + ".encoder: makes " + std::to_string(width(spec.encoder)) +
+                " numbers of a point, at most " + std::to_string(kMaxEncoderWidth) +
+                " are possible");
   spec.layers = read_layers(object.take("layers"), width(spec.encoder), at + ".layers");
   std::string activation;
   object.read("output_activation", activation);

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "axis.h"
+#include "encoder_axis.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
 #include "kanbench/run.h"
@@ -14,7 +15,7 @@ namespace {
 
 /// What an entry says, each axis in its place of the product's order.
 struct Entry {
-  std::vector<Axis> axes, kan_axes;
+  std::vector<Axis> axes, kan_axes, encoder_axes;
   std::vector<std::string> network_types;
 };
 
@@ -62,7 +63,9 @@ std::vector<Axis> read_axes(const JsonNode::Object& object, std::span<const RunK
     const Place here{place.source, member_path(place.path, name)};
     if (const RunKey* key = find_key(keys, name)) {
       const JsonNode* step = key->is_number() ? find_member(object, name + "_step") : nullptr;
-      axes.push_back(read_axis(*key, value, step, here, limit));
+      axes.push_back(key->name == std::string("encoder")
+                         ? read_encoder_axis(*key, value, here, limit)
+                         : read_axis(*key, value, step, here, limit));
       continue;
     }
     const RunKey* stepped =
@@ -98,12 +101,29 @@ std::vector<std::string> read_network_types(const JsonNode& value, const Place& 
   return types;
 }
 
-void require_keys(const std::vector<Axis>& axes, const Place& place) {
-  std::vector<std::string> missing;
-  for (const RunKey& key : run_keys())
-    if (key.required &&
-        std::none_of(axes.begin(), axes.end(), [&](const Axis& axis) { return axis.key == &key; }))
-      missing.emplace_back(key.name);
+/// The encoders of an entry's runs.
+std::vector<EncoderChoice> encoders_of(const Entry& entry) {
+  std::vector<EncoderChoice> all;
+  for (const Axis& axis : entry.axes)
+    if (axis.key->name == std::string("encoder"))
+      for (const Setting& setting : axis.settings)
+        all.push_back(parse_choice(std::get<std::string>(setting)));
+  if (all.empty()) all.push_back(parse_choice(Run{}.encoder));
+  return all;
+}
+
+void require_keys(const Entry& entry, const Place& place) {
+  EncoderNumbers overrides;
+  for (const Axis& axis : entry.encoder_axes) overrides.emplace_back(axis.key->name, 0);
+  std::vector<std::string> required, missing;
+  for (const EncoderChoice& choice : encoders_of(entry))
+    for (std::string& name : required_keys(choice, overrides)) required.push_back(std::move(name));
+  for (const RunKey& key : run_keys()) {
+    const bool given = std::any_of(entry.axes.begin(), entry.axes.end(),
+                                   [&](const Axis& axis) { return axis.key == &key; });
+    const bool wanted = key.required || std::count(required.begin(), required.end(), key.name);
+    if (wanted && !given) missing.emplace_back(key.name);
+  }
   if (!missing.empty())
     throw Error(place.source + ": " + place.path + " lacks " + join(missing) +
                 ", which every run must have");
@@ -127,23 +147,28 @@ Entry read_entry(const JsonNode& node, const Place& place, std::vector<std::stri
   Entry entry;
   entry.network_types = std::move(network_types);
   std::vector<Axis> decomposition;
-  entry.axes =
-      read_axes(*object, run_keys(), place, limit,
-                [&](const std::string& name, const JsonNode& value, const Place& here) {
-                  if (name == "network_types") {
-                    entry.network_types = read_network_types(value, here);
-                  } else if (name == "kan_params") {
-                    entry.kan_axes = read_inner_axes(value, kan_keys(), here, limit);
-                    order(innermost, entry.kan_axes);
-                  } else if (name == "decomposition") {
-                    decomposition = read_inner_axes(value, decomposition_keys(), here, limit);
-                  } else {
-                    auto known = key_names(run_keys());
-                    known.insert(known.end(), {"network_types", "kan_params", "decomposition"});
-                    refuse_key(place, name, std::move(known));
-                  }
-                });
-  require_keys(entry.axes, place);
+  entry.axes = read_axes(
+      *object, run_keys(), place, limit,
+      [&](const std::string& name, const JsonNode& value, const Place& here) {
+        if (name == "network_types") {
+          entry.network_types = read_network_types(value, here);
+        } else if (name == "kan_params") {
+          entry.kan_axes = read_inner_axes(value, kan_keys(), here, limit);
+          order(innermost, entry.kan_axes);
+        } else if (name == "decomposition") {
+          decomposition = read_inner_axes(value, decomposition_keys(), here, limit);
+        } else if (name == "encoder_params") {
+          entry.encoder_axes = read_inner_axes(value, encoder_keys(), here, limit);
+        } else {
+          auto known = key_names(run_keys());
+          known.insert(known.end(),
+                       {"network_types", "kan_params", "encoder_params", "decomposition"});
+          refuse_key(place, name, std::move(known));
+        }
+      });
+  require_keys(entry, place);
+  check_encoder_params(encoders_of(entry), entry.encoder_axes,
+                       {place.source, member_path(place.path, "encoder_params")});
   order(outermost, entry.axes);
   entry.axes.insert(entry.axes.end(), decomposition.begin(), decomposition.end());
   return entry;
@@ -164,7 +189,9 @@ std::int64_t count_runs(const Entry& entry, std::int64_t limit) {
   std::int64_t kinds = 0;
   for (const std::string& type : entry.network_types)
     kinds += type == "mlp" ? 1 : product(entry.kan_axes, limit);
-  const std::int64_t points = product(entry.axes, limit);
+  std::vector<Axis> axes = entry.axes;
+  axes.insert(axes.end(), entry.encoder_axes.begin(), entry.encoder_axes.end());
+  const std::int64_t points = product(axes, limit);
   return points > limit / kinds ? limit + 1 : points * kinds;
 }
 
@@ -183,10 +210,23 @@ int cube_root(std::int64_t value) {
   return static_cast<int>(root);
 }
 
-void settle(Run& run) {
-  if (run.base_resolution == 0)
-    run.base_resolution = cube_root(std::int64_t{1} << run.log2_hashmap_size);
-  if (run.log2_hashmap_size == 0) run.encoder = "identity";
+void settle(Run& run, const EncoderNumbers& numbers, const Place& place) {
+  if (run.base_resolution < 0) {
+    const double* over = find_number(numbers, "log2_hashmap_size");
+    const int log2 = over ? static_cast<int>(*over) : std::max(run.log2_hashmap_size, 0);
+    run.base_resolution = cube_root(std::int64_t{1} << log2);
+  }
+  settle_encoder(run, numbers, place.source + ": " + place.path + ": ");
+}
+
+template <class Leaf>
+void each_numbers(std::span<const Axis> axes, EncoderNumbers& numbers, const Leaf& leaf) {
+  if (axes.empty()) return leaf(numbers);
+  for (const Setting& setting : axes.front().settings) {
+    numbers.emplace_back(axes.front().key->name, to_number(*axes.front().key, setting));
+    each_numbers(axes.subspan(1), numbers, leaf);
+    numbers.pop_back();
+  }
 }
 
 KanParameters kan_steps(const std::vector<Axis>& axes) {
@@ -199,20 +239,27 @@ KanParameters kan_steps(const std::vector<Axis>& axes) {
   return kan;
 }
 
-void append_runs(const Entry& entry, const std::string& dataset, std::vector<Run>& runs) {
-  const auto add = [&](Run run) {
-    settle(run);
-    run.index = static_cast<std::int64_t>(runs.size());
-    runs.push_back(std::move(run));
+void append_runs(const Entry& entry, const std::string& dataset, const Place& place,
+                 std::vector<Run>& runs) {
+  EncoderNumbers numbers;
+  const auto add = [&](const Run& point) {
+    each_numbers(entry.encoder_axes, numbers, [&](const EncoderNumbers& given) {
+      Run run = point;
+      settle(run, given, place);
+      run.index = static_cast<std::int64_t>(runs.size());
+      runs.push_back(std::move(run));
+    });
   };
   Run start;
   start.dataset = dataset;
+  // Until it is settled: the file does not say.
+  start.log2_hashmap_size = -1;
   each_point(entry.axes, start, [&](const Run& point) {
     for (const std::string& type : entry.network_types) {
       Run run = point;
       run.network_type = type;
       if (type == "mlp") {
-        add(std::move(run));
+        add(run);
         continue;
       }
       run.kan = kan_steps(entry.kan_axes);
@@ -249,7 +296,7 @@ std::vector<Run> parse_runs(const std::string& text, const std::string& source,
     if (count_runs(entry, limit) > limit - static_cast<std::int64_t>(runs.size()))
       throw Error(source + ": " + place.path + " brings the file to more than " +
                   std::to_string(limit) + " runs, sweep over fewer values");
-    append_runs(entry, dataset, runs);
+    append_runs(entry, dataset, place, runs);
   };
   for (const auto& [dataset, node] : *datasets) {
     const Place place{source, member_path("", dataset)};

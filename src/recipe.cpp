@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "encoder_choice.h"
 #include "kanbench/error.h"
 
 namespace kanbench {
@@ -13,11 +14,7 @@ ModelSpec make_spec(const Run& run) {
   spec.output = run.output_activation == "Sigmoid" ? OutputActivation::sigmoid
                 : run.output_activation == "ReLU"  ? OutputActivation::relu
                                                    : OutputActivation::none;
-  if (run.encoder == "identity" || run.log2_hashmap_size == 0)
-    spec.encoder = encoder::Identity{};
-  else
-    spec.encoder = encoder::HashGrid{run.n_levels, run.n_features_per_level, run.log2_hashmap_size,
-                                     run.base_resolution, run.per_level_scale};
+  spec.encoder = make_encoder(run);
   const bool kan = run.network_type == "fastkan";
   check(kan || run.network_type == "mlp", "a network type without a recipe");
   int in = width(spec.encoder);

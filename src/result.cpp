@@ -10,6 +10,7 @@
 #include <variant>
 
 #include "decimal.h"
+#include "encoder_choice.h"
 #include "hash.h"
 
 namespace kanbench {
@@ -171,7 +172,8 @@ void add_own_columns(const Result& result, std::vector<Column>& row) {
                          {"status", result.status},
                          {"run_index", run.index},
                          {"run_id", result.run_id},
-                         {"encoder", run.encoder},
+                         {"encoder", encoder_names(run)},
+                         {"encoder_params", encoder_numbers(run)},
                          {"precision", result.precision},
                          {"loss", run.loss},
                          {"lrate", run.lrate},

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "encoder_choice.h"
 #include "hash.h"
 #include "kanbench/error.h"
 #include "run_key.h"
@@ -182,6 +183,29 @@ nlohmann::ordered_json json_of(const Decomposition& how) {
   return json;
 }
 
+nlohmann::ordered_json json_of(const PartChoice& part) {
+  if (part.bare) return part.name;
+  nlohmann::ordered_json json{{"name", part.name}};
+  std::visit(
+      [&](const auto& one) {
+        one.fields(one, [&](const char* key, const auto& value) {
+          if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>)
+            json[key] = words(value)[static_cast<std::size_t>(value)];
+          else
+            json[key] = value;
+        });
+      },
+      make_part(part));
+  return json;
+}
+
+nlohmann::ordered_json json_of(const EncoderChoice& choice) {
+  if (choice.size() == 1) return json_of(choice[0]);
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const PartChoice& part : choice) list.push_back(json_of(part));
+  return list;
+}
+
 }  // namespace
 
 std::string to_json(const Run& run) {
@@ -189,14 +213,15 @@ std::string to_json(const Run& run) {
                               {"lrate_decay", run.lrate_decay},
                               {"epochs", run.epochs},
                               {"n_neurons", run.n_neurons},
-                              {"n_hidden_layers", run.n_hidden_layers},
-                              {"n_levels", run.n_levels},
-                              {"n_features_per_level", run.n_features_per_level},
-                              {"per_level_scale", run.per_level_scale},
-                              {"log2_hashmap_size", run.log2_hashmap_size},
-                              {"base_resolution", run.base_resolution},
-                              {"zfp_enc", run.zfp_enc},
-                              {"zfp_mlp", run.zfp_mlp}};
+                              {"n_hidden_layers", run.n_hidden_layers}};
+  // What an encoder does without may be missing.
+  if (run.n_levels > 0) json["n_levels"] = run.n_levels;
+  if (run.n_features_per_level > 0) json["n_features_per_level"] = run.n_features_per_level;
+  if (run.per_level_scale > 0) json["per_level_scale"] = run.per_level_scale;
+  json["log2_hashmap_size"] = run.log2_hashmap_size;
+  if (run.base_resolution > 0) json["base_resolution"] = run.base_resolution;
+  json["zfp_enc"] = run.zfp_enc;
+  json["zfp_mlp"] = run.zfp_mlp;
   if (run.network_type != "mlp")
     json["kan_params"] = {{"grid_radius", run.kan.grid_radius},
                           {"num_grids", run.kan.num_grids},
@@ -206,7 +231,7 @@ std::string to_json(const Run& run) {
   if (run.batch_size > 0) json["batch_size"] = run.batch_size;
   json["seed"] = run.seed;
   json["network_types"] = {run.network_type};
-  json["encoder"] = run.encoder;
+  json["encoder"] = json_of(parse_choice(run.encoder));
   json["precision"] = run.precision;
   if (const auto how = json_of(run.decomposition); !how.empty()) json["decomposition"] = how;
   return json.dump();

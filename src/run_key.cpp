@@ -27,10 +27,10 @@ void put(Run& run, const Setting& setting) {
     run.*Member = static_cast<Value>(std::get<std::uint64_t>(setting));
 }
 
-/// 0 stands for the cube root until the table's size is known.
+/// -1 stands for the cube root until the table's size is known.
 void put_base_resolution(Run& run, const Setting& setting) {
   const auto* number = std::get_if<std::uint64_t>(&setting);
-  run.base_resolution = number ? static_cast<int>(*number) : 0;
+  run.base_resolution = number ? static_cast<int>(*number) : -1;
 }
 
 RunKey whole(const char* name, double low, double high, void (*set)(Run&, const Setting&),
@@ -54,18 +54,18 @@ std::vector<RunKey> make_run_keys() {
       whole("epochs", 1, most, put<&Run::epochs>, true),
       whole("n_neurons", 1, 4096, put<&Run::n_neurons>, true),
       whole("n_hidden_layers", 1, 32, put<&Run::n_hidden_layers>, true),
-      whole("n_levels", 1, 32, put<&Run::n_levels>, true),
-      whole("n_features_per_level", 1, 16, put<&Run::n_features_per_level>, true),
-      real("per_level_scale", 1, 16, put<&Run::per_level_scale>, true),
-      whole("log2_hashmap_size", 0, 26, put<&Run::log2_hashmap_size>, true),
-      whole("base_resolution", 1, 65536, put_base_resolution, true),
+      whole("n_levels", 1, 32, put<&Run::n_levels>, false),
+      whole("n_features_per_level", 1, 16, put<&Run::n_features_per_level>, false),
+      real("per_level_scale", 1, 16, put<&Run::per_level_scale>, false),
+      whole("log2_hashmap_size", 0, 26, put<&Run::log2_hashmap_size>, false),
+      whole("base_resolution", 1, 65536, put_base_resolution, false),
       real("zfp_enc", 0, finite, put<&Run::zfp_enc>, false),
       real("zfp_mlp", 0, finite, put<&Run::zfp_mlp>, false),
       word("output_activation", {"None", "Sigmoid", "ReLU"}, put<&Run::output_activation>),
       word("loss", {"l1", "mse"}, put<&Run::loss>),
       whole("batch_size", 1, largest_batch, put<&Run::batch_size>, false),
       whole("seed", 0, largest_seed, put<&Run::seed>, false),
-      word("encoder", {"hash_grid", "identity"}, put<&Run::encoder>),
+      word("encoder", {}, put<&Run::encoder>),
       word("precision", {"auto", "fp32", "tf32", "fp16", "bf16"}, put<&Run::precision>)};
   for (RunKey& key : keys)
     if (key.set == put_base_resolution) key.words = {cube_root_text};

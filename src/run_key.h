@@ -23,6 +23,7 @@ struct RunKey {
   double low, high;
   /// The texts that the key takes, beside its numbers if it takes those.
   std::vector<std::string> words;
+  /// Whether every run must have it; what a run's encoder needs is known with the encoder.
   bool required;
   void (*set)(Run& run, const Setting& setting);
 

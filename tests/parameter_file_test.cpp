@@ -251,7 +251,7 @@ TEST(ParameterFile, RefusesWrongTypes) {
       {R"({"loss": "L1"})", "must be l1 or mse, did you mean 'l1'?"},
       {R"({"loss": ["l1", "mse"]})", "must be l1 or mse"},
       {R"({"output_activation": "relu"})", "must be None, Sigmoid or ReLU"},
-      {R"({"encoder": "grid"})", "must be hash_grid or identity"},
+      {R"({"encoder": "grid"})", "nucleon.encoder is \"grid\", must be identity, hash_grid"},
       {R"({"precision": "fp64"})", "must be auto, fp32, tf32, fp16 or bf16"},
       {R"({"network_types": "mlp"})", "must be a list of network types"},
       {R"({"network_types": []})", "must be a list of network types"},

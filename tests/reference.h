@@ -19,8 +19,16 @@ class Reference {
         parameters(block.begin(), block.end()),
         gradient(block.size()) {}
 
+  /// What the encoder makes of a point.
+  std::vector<double> features(const double* point) const {
+    std::vector<double> x(static_cast<std::size_t>(width(spec_.encoder)));
+    for (const Level& level : layout_.levels)
+      make(level, point, [&](int f, double value) { x[level.first + f] += value; });
+    return x;
+  }
+
   double predict(const double* point) {
-    std::vector<double> x = encode(point);
+    std::vector<double> x = features(point);
     inputs_.clear();
     for (std::size_t l = 0; l < spec_.layers.size(); ++l) {
       const Layer& layer = spec_.layers[l];
@@ -61,13 +69,6 @@ class Reference {
   std::vector<double> parameters, gradient;
 
  private:
-  std::vector<double> encode(const double* point) const {
-    std::vector<double> x(static_cast<std::size_t>(width(spec_.encoder)));
-    for (const Level& level : layout_.levels)
-      make(level, point, [&](int f, double value) { x[level.first + f] += value; });
-    return x;
-  }
-
   // The level where the parameters place it.
   Geometry place(const Level& level) const {
     const std::vector<float> block(parameters.begin(), parameters.end());

@@ -32,7 +32,8 @@ TEST(CsvColumns, AreThoseOfTheFormat) {
                   "compression_ratio kan_grid_radius kan_grid_radius_step kan_num_grids "
                   "kan_num_grids_step batch_size pbs_job_id pbs_array_index epoch_time_hash "
                   "avg_psnr std_dev_psnr avg_ssim std_dev_ssim avg_mse std_dev_mse avg_ssim_3d "
-                  "status run_index run_id encoder precision loss lrate lrate_decay n_parameters "
+                  "status run_index run_id encoder encoder_params precision loss lrate lrate_decay "
+                  "n_parameters "
                   "ranks decomposition device samples_per_second train_seconds "
                   "reconstruct_seconds peak_device_bytes peak_host_bytes seed kanbench_version "
                   "hostname started_at"));

@@ -80,6 +80,12 @@ Geometry placed(const Layout& layout, const Level& level, const float* block);
 /// The encoder's adaptive part; null where it has none.
 const encoder::AdaptiveMultiGrid* adaptive_grids(const Encoder& encoder);
 
+/// Where the tables end in the block: at the decoder, or at the transforms before it.
+inline std::int64_t tables_end(const Layout& layout) {
+  return layout.transforms < 0 ? layout.decoder_begin
+                               : layout.slices[static_cast<std::size_t>(layout.transforms)].offset;
+}
+
 /// The layer's parameters (or gradients) within a block.
 template <class T>
 LayerParameters<T> bind(const LayerOffsets& at, T* block) {

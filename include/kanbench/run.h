@@ -64,7 +64,9 @@ struct Run {
   std::string output_activation = "None";
   /// "l1" or "mse".
   std::string loss = "l1";
-  /// "hash_grid" or "identity"; log2_hashmap_size 0 means identity.
+  /// "hash_grid", whose numbers are the keys above (log2_hashmap_size 0 means identity), or
+  /// "identity", or one or more parts with all their numbers:
+  /// "dense_grid(resolution=32,features=16)+frequency(n_frequencies=6,include_input=0)".
   std::string encoder = "hash_grid";
   /// "auto" or "fp32" (and, on CUDA devices, others).
   std::string precision = "auto";

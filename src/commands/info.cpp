@@ -132,7 +132,15 @@ Json describe_set() {
   Json all = Json::array();
   const auto one = [&](auto member) {
     Json fields = Json::object();
-    member.fields(member, [&](const char* key, auto& value) { fields[key] = value; });
+    member.fields(member, [&](const char* key, auto& value) {
+      if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>)
+        fields[key] = words(value)[static_cast<std::size_t>(value)];
+      else if constexpr (requires { Json(value); })
+        fields[key] = value;
+      else
+        for (const auto& part : value)
+          fields[key].push_back(std::visit([](const auto& p) { return p.name; }, part));
+    });
     all.push_back({{"name", member.name}, {"fields", fields}});
   };
   [&]<std::size_t... I>(std::index_sequence<I...>) {

@@ -28,7 +28,10 @@ std::string general(double value) {
   return text;
 }
 
+// What a run's encoder has: its table's entries, or its name.
 std::string table_size(const Run& run) {
+  if (run.encoder != "hash_grid" && run.encoder != "identity")
+    return run.encoder.size() > 40 ? run.encoder.substr(0, 37) + "..." : run.encoder;
   return run.log2_hashmap_size > 0 ? "2^" + std::to_string(run.log2_hashmap_size) : "none";
 }
 

@@ -6,8 +6,12 @@
 #include <variant>
 
 #include "kanbench/math/encoder/adaptive_multi_grid.h"
+#include "kanbench/math/encoder/dense_grid.h"
 #include "kanbench/math/encoder/hash_grid.h"
 #include "kanbench/math/encoder/identity.h"
+#include "kanbench/math/encoder/tiled_grid.h"
+#include "kanbench/math/encoder/tri_plane.h"
+#include "kanbench/math/encoder/wave.h"
 
 namespace kanbench {
 
@@ -15,7 +19,9 @@ namespace kanbench {
 /// gather(x, emit(row, weight)), and has rows() of them; with 0 it has no parameters, and
 /// evaluate(x, emit(number, value)) gives the numbers themselves. x is of any arithmetic type. A
 /// number of the level costs kFlops operations beside those that find the corners.
-using Geometry = std::variant<encoder::GridLevel, encoder::CoordinateLevel, encoder::AdaptiveLevel>;
+using Geometry = std::variant<encoder::GridLevel, encoder::CoordinateLevel, encoder::WaveLevel,
+                              encoder::NodeLevel, encoder::TiledLevel, encoder::PlaneLevel,
+                              encoder::AdaptiveLevel>;
 
 /// One level of an encoder.
 struct Level {

@@ -61,7 +61,8 @@ enum class Purpose : std::uint32_t {
   synth = 4,
   bricks = 5,
   brick_rows = 6,
-  transforms = 7
+  fourier_directions = 7,
+  transforms = 8
 };
 
 /// The stream of `purpose` for one seed and rank, at `step`.

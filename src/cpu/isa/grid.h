@@ -4,83 +4,14 @@
 
 #include <type_traits>
 
-#include "cpu/isa/pack.h"
+#include "cpu/isa/corners.h"
 #include "cpu/isa/transpose.h"
 #include "cpu/kernels.h"
 
 namespace kanbench::cpu::KB_ISA {
 namespace {
 
-/// Rows of the table and weights of N corners of kWidth samples.
-template <int N>
-struct Corners {
-  Words row[N];
-  Pack weight[N];
-  /// Whether no sample lies where the level is not zero.
-  bool idle = false;
-};
-
-KB_HD Corners<8> find_corners(const encoder::GridLevel& level, Pack x, Pack y, Pack z) {
-  const Pack scale(level.scale), half(0.5f), one(1.0f);
-  const Pack p[3] = {x * scale + half, y * scale + half, z * scale + half};
-  Words axis[3][2];
-  Pack weight[3][2];
-  const std::uint32_t res = level.resolution;
-  const std::uint32_t stride[3] = {1, level.dense ? res : 2654435761u,
-                                   level.dense ? res * res : 805459861u};
-  for (int d = 0; d < 3; ++d) {
-    const Words cell = truncate(p[d]);
-    weight[d][1] = p[d] - to_pack(cell);
-    weight[d][0] = one - weight[d][1];
-    axis[d][0] = cell * stride[d];
-    axis[d][1] = axis[d][0] + stride[d];
-  }
-  Corners<8> corners;
-  for (int c = 0; c < 8; ++c) {
-    const Words &i = axis[0][c & 1], &j = axis[1][c >> 1 & 1], &k = axis[2][c >> 2];
-    if (level.dense) {
-      const Words row = i + j + k;
-      corners.row[c] = row < level.entries ? row : row - level.entries;
-    } else {
-      corners.row[c] = (i ^ j ^ k) & (level.entries - 1);
-    }
-    corners.weight[c] = weight[0][c & 1] * weight[1][c >> 1 & 1] * weight[2][c >> 2];
-  }
-  return corners;
-}
-
-/// Corners beyond the grid weigh nothing, and are at row 0.
-KB_HD Corners<8> find_corners(const encoder::AdaptiveLevel& level, Pack x, Pack y, Pack z) {
-  const std::uint32_t count = level.resolution;
-  Words axis[3][2];
-  Pack weight[3][2];
-  Pack reached(1.0f);
-  for (int d = 0; d < 3; ++d) {
-    const float* node = level.node[d];
-    const Pack p = Pack(node[0]) * x + Pack(node[1]) * y + Pack(node[2]) * z + Pack(node[3]);
-    // One more than the node before the point, so that what is cut off is not below zero.
-    const Pack held =
-        maximum(minimum(p + Pack(1.0f), Pack(static_cast<float>(count) + 1.0f)), Pack(0.0f));
-    const Words next = truncate(held);
-    const Pack share = held - to_pack(next);
-    const Words before = next - 1;
-    weight[d][0] = before < count ? (Pack(1.0f) - share).v : Vec{};
-    weight[d][1] = next < count ? share.v : Vec{};
-    const std::uint32_t stride = d == 0 ? 1 : d == 1 ? count : count * count;
-    axis[d][0] = before < count ? before * stride : Words{};
-    axis[d][1] = next < count ? next * stride : Words{};
-    reached = reached * (weight[d][0] + weight[d][1]);
-  }
-  Corners<8> corners;
-  corners.idle = all_zero(reached);
-  for (int c = 0; c < 8; ++c) {
-    corners.row[c] = axis[0][c & 1] + axis[1][c >> 1 & 1] + axis[2][c >> 2];
-    corners.weight[c] = weight[0][c & 1] * weight[1][c >> 1 & 1] * weight[2][c >> 2];
-  }
-  return corners;
-}
-
-/// The same as arrays.
+/// Rows and weights of N corners of kWidth samples as arrays.
 template <int N>
 struct CornerArrays {
   alignas(64) std::uint32_t row[N][kWidth];

@@ -5,12 +5,24 @@
 #include <cmath>
 #include <cstdint>
 
+#include "kanbench/math/encoder/corners.h"
 #include "kanbench/math/platform.h"
 
 namespace kanbench::encoder {
 
 /// Beyond so many cells an axis, float32 cannot place a point within a cell.
 inline constexpr int kMaxResolution = 1 << 20;
+
+/// The cell around the point x[0..2] in [0, 1] and how far into it the point lies, half a cell from
+/// where the nodes of an unstaggered grid would be.
+template <class T>
+KB_HD void find_staggered_cell(const T* x, float scale, std::uint32_t* cell, T* f) {
+  for (int d = 0; d < 3; ++d) {
+    const T p = x[d] * T(scale) + T(0.5f);
+    cell[d] = static_cast<std::uint32_t>(static_cast<int>(p));
+    f[d] = p - T(static_cast<int>(cell[d]));
+  }
+}
 
 /// One level of the grid: `entries` rows of features.
 struct GridLevel {
@@ -35,16 +47,10 @@ struct GridLevel {
   KB_HD void gather(const T* x, Emit&& emit) const {
     std::uint32_t cell[3];
     T f[3];
-    for (int d = 0; d < 3; ++d) {
-      const T p = x[d] * T(scale) + T(0.5f);
-      cell[d] = static_cast<std::uint32_t>(static_cast<int>(p));
-      f[d] = p - T(static_cast<int>(cell[d]));
-    }
-    for (std::uint32_t c = 0; c < 8; ++c) {
-      const std::uint32_t dx = c & 1, dy = c >> 1 & 1, dz = c >> 2;
-      const T w = (dx ? f[0] : T(1) - f[0]) * (dy ? f[1] : T(1) - f[1]) * (dz ? f[2] : T(1) - f[2]);
-      emit(index(cell[0] + dx, cell[1] + dy, cell[2] + dz), w);
-    }
+    find_staggered_cell(x, scale, cell, f);
+    each_corner(cell, f, [&](std::uint32_t i, std::uint32_t j, std::uint32_t k, T w) KB_INLINE {
+      emit(index(i, j, k), w);
+    });
   }
 };
 
