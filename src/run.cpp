@@ -8,6 +8,7 @@
 #include "encoder_choice.h"
 #include "hash.h"
 #include "kanbench/error.h"
+#include "kanbench/model.h"
 #include "run_key.h"
 
 namespace kanbench {
@@ -119,6 +120,10 @@ void check_decomposition(const Run& run) {
          "--decomposition hybrid");
   refuse(!shared && how.wire != plain.wire, "--wire", "--decomposition shared");
   refuse(!shared && how.sharded, "--sharded", "--decomposition shared");
+  if (hybrid && adaptive_grids(make_encoder(run)))
+    throw Error("run " + std::to_string(run.index) +
+                ": adaptive_multi_grid is not for --decomposition hybrid, whose bricks have their "
+                "tables in common: use --decomposition ensemble or shared");
 }
 
 void apply(const RunOverrides& overrides, Run& run) {
