@@ -20,7 +20,7 @@ template <class T>
 RunKey make_key(const char* field, const EncoderLimit& limit, const T& value) {
   std::vector<std::string> known;
   if constexpr (std::is_enum_v<T>) {
-    const auto all = kanbench::words(value);
+    const auto all = words(value);
     known.assign(all.begin(), all.end());
   }
   const RunKey::Kind kind = std::is_enum_v<T>         ? RunKey::Kind::word
