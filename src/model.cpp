@@ -37,7 +37,8 @@ void check_level(const Geometry& geometry, int features, const std::string& what
                 ", more than float32 can place points in: lower n_levels, per_level_scale, " +
                 "base_resolution or resolution");
   const bool of_nodes = std::holds_alternative<encoder::NodeLevel>(geometry) ||
-                        std::holds_alternative<encoder::PlaneLevel>(geometry);
+                        std::holds_alternative<encoder::PlaneLevel>(geometry) ||
+                        std::holds_alternative<encoder::AdaptiveLevel>(geometry);
   if (of_nodes && resolution(geometry) < 2)
     throw Error(what + " has a resolution of " + std::to_string(resolution(geometry)) +
                 ", at least 2 nodes an axis are needed: raise base_resolution or resolution");

@@ -355,7 +355,12 @@ TEST(AdaptiveGrids, MoveForAShareOfTheSteps) {
   // A short training starts sooner.
   EXPECT_EQ(geometry_step(grids, 49, 1000).rate, 0);
   EXPECT_GT(geometry_step(grids, 50, 1000).rate, 0);
-  grids.transform_lrate = 0;
+  // In few steps it takes larger ones: 0.8 in all, on average half the first.
+  EXPECT_DOUBLE_EQ(geometry_step(grids, 204, 4096).rate, 1.6 / (0.2 * 4096));
+  EXPECT_DOUBLE_EQ(geometry_step(grids, 5, 100).rate, 1e-2);
+  grids.transform_lrate = 3e-3;
+  EXPECT_DOUBLE_EQ(geometry_step(grids, 5, 100).rate, 3e-3);
+  grids.transform_share = 0;
   EXPECT_EQ(geometry_step(grids, 600, 30000).rate, 0);
 }
 

@@ -110,6 +110,35 @@ TEST(BackendGrids, PredictAndDifferentiateAsThePlainLoops) {
       }
 }
 
+// Also of a model that nothing was asked of before, and once more after its grids have moved.
+TEST(BackendGrids, DecodeAsTheyPredict) {
+  for (const auto& backend : all_backends()) {
+    const ModelSpec spec = specs().back();
+    Model model(*backend, spec);
+    const Shape size{5, 4, 3};
+    Batch centres(size.count(), 1);
+    for (std::int64_t i = 0; i < centres.rows; ++i) {
+      centres.points[i] = (static_cast<float>(i % 5) + 0.5f) / 5;
+      centres.points[centres.rows + i] = (static_cast<float>(i / 5 % 4) + 0.5f) / 4;
+      centres.points[2 * centres.rows + i] = (static_cast<float>(i / 20) + 0.5f) / 3;
+    }
+    const Placed placed(*backend, centres);
+    const std::int64_t rows = centres.rows;
+    Buffer<float> decoded(*backend, rows), predicted(*backend, rows);
+    std::vector<float> block = moved_block(spec);
+    for (const bool again : {false, true}) {
+      if (again) block[transforms_of(model.layout()).offset + 7] += 0.3f;
+      model.upload(block);
+      backend->decode(model, {size, whole(size)}, {decoded.data()});
+      backend->predict(model, placed.point_rows(), {predicted.data(), rows, 1, rows});
+      const std::vector<float> got = download(decoded, *backend);
+      const std::vector<float> want = download(predicted, *backend);
+      for (std::int64_t i = 0; i < rows; ++i)
+        ASSERT_NEAR(got[i], want[i], 1e-5) << backend->name() << " " << again;
+    }
+  }
+}
+
 TEST(BackendGrids, PenaltiesAreAddedOnce) {
   for (const auto& backend : all_backends()) {
     encoder::AdaptiveMultiGrid grids = small_grids(Transform::similarity, 3);

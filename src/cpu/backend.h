@@ -138,6 +138,10 @@ inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b 
 /// Parts that a batch's sums are cut into at most.
 inline constexpr std::int64_t kMaxChunks = 64;
 
+/// Brings the cache's levels to where the parameters have them: grids that move are somewhere else
+/// after each step. Called before tiles are encoded, by one thread.
+void place_levels(const Model& model);
+
 /// Level `l` of the model over some tiles, its table within `block` (parameters or gradient).
 LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,
                                std::int64_t first_tile, std::int64_t tiles);

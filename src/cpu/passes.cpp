@@ -14,7 +14,8 @@ namespace {
 constexpr std::int64_t kEncodeTiles = 32;
 constexpr std::int64_t kPredictRows = 1 << 16;
 
-// Grids that move are somewhere else in each batch, all others where the layout has them.
+}  // namespace
+
 void place_levels(const Model& model) {
   const Layout& layout = model.layout();
   std::vector<Geometry>& levels = cache_of(model).levels;
@@ -23,8 +24,6 @@ void place_levels(const Model& model) {
   for (const Level& level : layout.levels)
     levels.push_back(placed(layout, level, model.parameters().data()));
 }
-
-}  // namespace
 
 LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,
                                std::int64_t first_tile, std::int64_t tiles) {

@@ -37,7 +37,7 @@ struct DensityGrid {
   AffineMap<T> map;
   T steepness, determinant, cofactor[3][3];
 
-  KB_HD DensityGrid() = default;
+  DensityGrid() = default;
   KB_HD DensityGrid(Transform transform, const AffineMap<T>& m) : map(m) {
     steepness = transform == Transform::affine ? T(0.5) : T(1);
     determinant = cofactors(map.m, cofactor);

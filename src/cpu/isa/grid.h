@@ -27,6 +27,10 @@ struct CornerArrays {
   }
 };
 
+/// Whether a level is zero in places, so that whole packs can be left out.
+template <class G>
+inline constexpr bool kFades = std::is_same_v<G, encoder::AdaptiveLevel>;
+
 // Tables beyond the second cache are asked for some packs ahead.
 inline constexpr std::int64_t kFarFloats = 1 << 17;
 inline constexpr int kAhead = 3, kRing = 4;
@@ -81,10 +85,11 @@ void encode_pairs(const LevelArguments& a) {
   walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
     float* out = a.values + tile * a.feature_tile + s;
     Pack first(0.0f), second(0.0f);
-    if (corners.idle) {
-      store(out, first);
-      return store(out + a.rows, second);
-    }
+    if constexpr (kFades<G>)
+      if (corners.idle) {
+        store(out, first);
+        return store(out + a.rows, second);
+      }
 #pragma GCC unroll 8
     for (int c = 0; c < G::kCorners; ++c) {
       Pack x, y;
@@ -228,7 +233,8 @@ template <class G, int N, bool kTouch, bool kSlice>
 void scatter_level(const LevelArguments& a, TouchedLines* touched) {
   float dvalues[kWidth * kMostFeatures];
   walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
-    if (corners.idle) return;
+    if constexpr (kFades<G>)
+      if (corners.idle) return;
     gather_gradients(a, a.values + tile * a.feature_tile, s, dvalues);
     scatter_samples<N, kTouch, kSlice>(a, corners, dvalues, touched);
   });

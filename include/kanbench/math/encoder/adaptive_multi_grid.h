@@ -123,8 +123,9 @@ struct AdaptiveMultiGrid {
   /// Weights of the grids' total variation and of their mean absolute value.
   double tv_weight = 1e-4, l1_weight = 2.5e-5;
   /// Adam's rate for the transforms, falling as a cosine over `transform_share` of all steps, from
-  /// step `transform_start` on, or after a twentieth of all steps where that comes first.
-  double transform_lrate = 1e-3, transform_share = 0.2;
+  /// step `transform_start` on, or after a twentieth of all steps where that comes first. 0: by the
+  /// number of steps.
+  double transform_lrate = 0, transform_share = 0.2;
   int transform_start = 500;
 
   template <class Self, class Field>
