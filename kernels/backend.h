@@ -15,6 +15,7 @@
 #include "kernels/general.h"
 #include "kernels/grid.h"
 #include "kernels/level.h"
+#include "kernels/moving.h"
 #include "kernels/runtime.h"
 #include "kernels/sample.h"
 #include "kernels/step.h"
@@ -40,6 +41,9 @@ struct DeviceModel {
   /// Of encoders that kernels/grid.h does; the others go by level, and are not within a kernel.
   GridInfo grid;
   bool by_level = false;
+  MovingGrids moving;
+  DeviceArray<float> places;
+  DeviceArray<double> shaping;
   std::optional<FusedPlan> plan;
   /// Blocks of each way to use the fused kernels; no warps where that way is not open.
   FusedShape predict, predict_features, train, whole;
@@ -128,6 +132,8 @@ class CudaBackend : public Backend {
   std::vector<BatchSums> train(Model& model, const VolumeView& volume, const Box& box,
                                const Objective& objective, std::span<const TrainingStep> steps,
                                Rows points, Rows targets) override;
+  double shape(Model& model, ConstRows points, ConstRows targets, const GeometryStep& step,
+               const SumNumbers& sum) override;
   std::string choices(const Model& model) const override;
   std::vector<Ceiling> measure_ceilings() override;
   std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
@@ -138,6 +144,8 @@ class CudaBackend : public Backend {
   DeviceModel& prepare(const Model& model);
   void refresh(const Model& model, DeviceModel& device);
   const void* table_of(const Model& model, const DeviceModel& device) const;
+  void encode_by_level(const Model& model, DeviceModel& device, Precision table, ConstRows points,
+                       const FeatureRows& out);
   FeatureRows encode_batch(const Model& model, DeviceModel& device, ConstRows points);
   void predict_general(const Model& model, DeviceModel& device, ConstRows points, Rows values);
   void decode_pieces(const Model& model, const Lattice& lattice, const Decoded& out);
@@ -152,8 +160,9 @@ class CudaBackend : public Backend {
   void enqueue_scatter(Model& model, DeviceModel& device, const DeviceBatch& batch,
                        const FeatureRows& features, const Ready& ready = {});
   void enqueue_edges(Model& model, DeviceModel& device, const Objective& objective);
-  void enqueue_tables(const Layout& layout, const ScatterTarget& target, ConstRows points,
-                      const FeatureRows& dfeatures, const Ready& ready);
+  void enqueue_tables(const Layout& layout, const DeviceModel& device, const ScatterTarget& target,
+                      ConstRows points, const FeatureRows& dfeatures, const Ready& ready);
+  void enqueue_penalty(Model& model, const DeviceModel& device, const Objective& objective);
   void enqueue_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
   FeatureRows settle_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
   // train.cu
@@ -164,6 +173,10 @@ class CudaBackend : public Backend {
                    const Optimizer& optimizer);
   void upload_steps(DeviceModel& device, std::span<const TrainingStep> steps);
   std::vector<BatchSums> collect(DeviceModel& device, std::size_t steps);
+  std::vector<BatchSums> train_recorded(Model& model, const VolumeView& volume, const Box& box,
+                                        const Objective& objective,
+                                        std::span<const TrainingStep> steps, Rows points,
+                                        Rows targets);
   void choose(Model& model, DeviceModel& device, const DeviceBatch& batch);
   cudaGraphExec_t record(const std::function<void()>& work);
   Tuning time_ways(Model& model, DeviceModel& device, const DeviceBatch& batch);

@@ -75,6 +75,7 @@ void CudaBackend::enqueue_decoder(Model& model, DeviceModel& d, const DeviceBatc
 void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatch& batch,
                                   const FeatureRows& features, const Ready& ready) {
   if (model.layout().tables.empty()) return;
+  enqueue_penalty(model, d, batch.objective);
   FeatureRows dfeatures = features;
   dfeatures.data = d.dfeatures.data();
   ScatterTarget target;
@@ -89,7 +90,7 @@ void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatc
     target.fixed = {d.fixed.data(), reinterpret_cast<std::uint32_t*>(d.fixed.data() + target.size)};
   }
   const ConstRows points{batch.points.data, batch.points.rows, 3, batch.points.stride};
-  if (d.by_level) return enqueue_tables(model.layout(), target, points, dfeatures, ready);
+  if (d.by_level) return enqueue_tables(model.layout(), d, target, points, dfeatures, ready);
   const ScatterPlan plan = plan_scatter(d.grid, points.rows, properties_.major, kSharedLevel,
                                         properties_.multiProcessorCount);
   if (!ready) return scatter(d.grid, target, points, dfeatures, plan, stream_);
@@ -101,11 +102,21 @@ void CudaBackend::enqueue_scatter(Model& model, DeviceModel& d, const DeviceBatc
   }
 }
 
-void CudaBackend::enqueue_tables(const Layout& layout, const ScatterTarget& target,
-                                 ConstRows points, const FeatureRows& dfeatures,
-                                 const Ready& ready) {
+void CudaBackend::enqueue_penalty(Model& model, const DeviceModel& d, const Objective& objective) {
+  if (d.moving.count == 0) return;
+  const encoder::GridPenalty penalty =
+      adaptive_grids(model.spec().encoder)->penalty(objective.penalty);
+  penalise_grids(d.moving, penalty, model.parameters().data(), model.gradient().data(), stream_);
+}
+
+void CudaBackend::enqueue_tables(const Layout& layout, const DeviceModel& d,
+                                 const ScatterTarget& target, ConstRows points,
+                                 const FeatureRows& dfeatures, const Ready& ready) {
   std::int64_t end = target.size;
   for (int t = static_cast<int>(layout.tables.size()) - 1; t >= 0; --t) {
+    // The last of the grids that move brings all of them.
+    if (d.moving.count > 0 && t == layout.first_grid + d.moving.count - 1)
+      return_grids(d.moving, target, d.places.data(), points, dfeatures, stream_);
     scatter_table(layout, t, target, points, dfeatures, stream_);
     const std::int64_t begin = layout.slices[static_cast<std::size_t>(t)].offset;
     if (ready) ready({begin, end});
@@ -182,6 +193,7 @@ BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows target
   const Range decoder{layout.decoder_begin, layout.size}, table{0, layout.decoder_begin};
   if (points.rows == 0) {
     if (objective.edges.wanted()) enqueue_edges(model, prepare(model), objective);
+    enqueue_penalty(model, prepare(model), objective);
     // Others send theirs level by level.
     if (ready) ready(decoder);
     for (std::size_t l = layout.tables.size(); ready && l-- > 0;)

@@ -143,8 +143,10 @@ void make_levels(const Layout& layout, const T* table, ConstRows points, Out out
     const int end = level.first + level.features == width ? width : padded;
     std::visit(
         [&]<class G>(const G& geometry) {
-          launch(make_level_kernel<G, T, Out>, shape_grid(points.rows, 1, stream), geometry, at,
-                 table, points, out, end, padded);
+          // Grids that move go together, by kernels/moving.h.
+          if constexpr (!std::is_same_v<G, encoder::AdaptiveLevel>)
+            launch(make_level_kernel<G, T, Out>, shape_grid(points.rows, 1, stream), geometry, at,
+                   table, points, out, end, padded);
         },
         level.geometry);
   }
@@ -179,7 +181,8 @@ template <class In>
 void return_table(const Level& level, const Return& call, In dfeatures) {
   std::visit(
       [&]<class G>(const G& geometry) {
-        if constexpr (G::kCorners > 0) call.run(geometry, dfeatures);
+        if constexpr (G::kCorners > 0 && !std::is_same_v<G, encoder::AdaptiveLevel>)
+          call.run(geometry, dfeatures);
       },
       level.geometry);
 }

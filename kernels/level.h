@@ -9,8 +9,9 @@ namespace kanbench::cuda {
 /// Whether kernels/grid.h does the encoder: a hash grid, or none.
 bool is_grid(const Encoder& encoder);
 
-/// Writes the features of the points, and zeros to what pads the chunks, as encode() of
-/// kernels/grid.h does. Features that are not chunked are made of a table in float.
+/// Writes the features of the points but for those of grids that move, and zeros to what pads the
+/// chunks, as encode() of kernels/grid.h does. Features that are not chunked are made of a table in
+/// float.
 void encode_levels(const Layout& layout, Precision table_type, const void* table, ConstRows points,
                    const FeatureRows& out, cudaStream_t stream);
 

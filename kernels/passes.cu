@@ -84,6 +84,7 @@ DeviceModel& CudaBackend::prepare(const Model& model) {
   const ModelSpec& spec = model.spec();
   d.grid = grid_of(spec, model.layout());
   d.by_level = !is_grid(spec.encoder);
+  d.moving = moving_grids(spec, model.layout());
   d.plan = plan_fused(spec, model.layout(), model.precision());
   const auto shared = static_cast<std::int64_t>(properties_.sharedMemPerBlockOptin);
   if (d.plan) {
@@ -129,6 +130,18 @@ const void* CudaBackend::table_of(const Model& model, const DeviceModel& d) cons
   return copied ? static_cast<const void*>(d.table.data()) : model.parameters().data();
 }
 
+void CudaBackend::encode_by_level(const Model& model, DeviceModel& d, Precision table,
+                                  ConstRows points, const FeatureRows& out) {
+  encode_levels(model.layout(), table, table_of(model, d), points, out, stream_);
+  if (d.moving.count == 0) return;
+  float* places = d.places.reserve(std::int64_t{d.moving.count} * kPlaceFloats);
+  place_grids(d.moving, model.parameters().data(), places, stream_);
+  const int width = kanbench::width(model.spec().encoder);
+  const bool last = d.moving.first + d.moving.count * d.moving.features == width;
+  const int padded = last && out.chunked ? static_cast<int>(round_up(width, 16)) : width;
+  gather_grids(d.moving, table, table_of(model, d), places, points, out, width, padded, stream_);
+}
+
 FeatureRows CudaBackend::encode_batch(const Model& model, DeviceModel& d, ConstRows points) {
   FeatureRows rows;
   rows.stride = points.rows;
@@ -143,7 +156,7 @@ FeatureRows CudaBackend::encode_batch(const Model& model, DeviceModel& d, ConstR
   const Precision table =
       d.plan && d.plan->precision != Precision::tf32 ? d.plan->precision : Precision::fp32;
   if (d.by_level)
-    encode_levels(model.layout(), table, table_of(model, d), points, rows, stream_);
+    encode_by_level(model, d, table, points, rows);
   else
     encode(d.grid, table, table_of(model, d), points, rows, stream_);
   return rows;

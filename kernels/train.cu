@@ -31,6 +31,7 @@ void CudaBackend::enqueue_update(Model& model, DeviceModel& d, const Optimizer& 
   a.decoder_begin = model.layout().decoder_begin;
   a.kind = static_cast<int>(optimizer.index());
   a.clips = rule.largest_norm > 0;
+  a.tables_end = tables_end(model.layout());
   a.skip_untouched = rule.skip_untouched;
   a.state = d.state.data();
   a.not_finite = &d.state.data()->broken;
@@ -151,6 +152,7 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
                                    bits(b.objective.scale),
                                    bits(b.objective.edges.l1),
                                    bits(b.objective.edges.entropy),
+                                   bits(b.objective.penalty),
                                    static_cast<std::int64_t>(optimizer.index()),
                                    rule.skip_untouched,
                                    bits(rule.largest_norm),
@@ -164,7 +166,8 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
         static_cast<const void*>(d.table.data()), static_cast<const void*>(d.features.data()),
         static_cast<const void*>(d.dfeatures.data()), static_cast<const void*>(d.partials.data()),
         static_cast<const void*>(d.sums.data()), static_cast<const void*>(d.norms.data()),
-        static_cast<const void*>(d.edges.data()), static_cast<const void*>(d.fixed.data())})
+        static_cast<const void*>(d.edges.data()), static_cast<const void*>(d.fixed.data()),
+        static_cast<const void*>(d.places.data())})
     key.push_back(address(room));
   for (int i = 0; i < 3; ++i)
     for (std::int64_t number : {std::int64_t{draw.guide.bricks[i]}, draw.size[i], draw.origin[i],
@@ -211,10 +214,49 @@ void CudaBackend::launch_step(Model& model, DeviceModel& d, const DeviceBatch& b
   checked(cudaGraphLaunch(recorded.graph, stream_));
 }
 
+double CudaBackend::shape(Model& model, ConstRows points, ConstRows targets,
+                          const GeometryStep& step, const SumNumbers& sum) {
+  check(model.training(), "shape() of a model without room for it");
+  DeviceModel& d = prepare(model);
+  if (d.moving.count == 0) return 0;
+  Buffer<float> values(*this, std::max<std::int64_t>(1, points.rows));
+  predict(model, points, {values.data(), points.rows, 1, points.rows});
+  const ShapeArguments arguments{points,
+                                 values.data(),
+                                 targets.data,
+                                 model.parameters().data(),
+                                 model.first_moment().data(),
+                                 model.second_moment().data(),
+                                 model.share(),
+                                 geometry_adam(step)};
+  return shape_grids(d.moving, arguments, sum, d.shaping, stream_);
+}
+
+// A recording holds steps whose grids stay; the others are taken one by one.
 std::vector<BatchSums> CudaBackend::train(Model& model, const VolumeView& volume, const Box& box,
                                           const Objective& objective,
                                           std::span<const TrainingStep> steps, Rows points,
                                           Rows targets) {
+  const auto stays = [](const TrainingStep& step) { return step.geometry.rate == 0; };
+  std::vector<BatchSums> all;
+  for (std::size_t i = 0; i < steps.size() && (all.empty() || all.back().finite);) {
+    const auto first = steps.begin() + static_cast<std::ptrdiff_t>(i);
+    const auto end = std::find_if_not(first, steps.end(), stays);
+    const auto part = stays(*first) ? std::span(first, end) : std::span(first, 1);
+    const std::vector<BatchSums> sums =
+        stays(*first) ? train_recorded(model, volume, box, objective, part, points, targets)
+                      : Backend::train(model, volume, box, objective, part, points, targets);
+    if (sums.empty()) break;
+    all.insert(all.end(), sums.begin(), sums.end());
+    i += part.size();
+  }
+  return all;
+}
+
+std::vector<BatchSums> CudaBackend::train_recorded(Model& model, const VolumeView& volume,
+                                                   const Box& box, const Objective& objective,
+                                                   std::span<const TrainingStep> steps, Rows points,
+                                                   Rows targets) {
   check(model.training(), "train() of a model without room for it");
   if (steps.empty() || points.rows == 0) return {};
   DeviceModel& d = prepare(model);

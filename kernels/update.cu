@@ -42,7 +42,8 @@ update_kernel(UpdateArguments a) {
   if (4 * i >= a.share.end) return;
   auto* const gradient = reinterpret_cast<float4*>(a.gradient) + i;
   const float4 g = *gradient;
-  const bool encoder = 4 * i < a.decoder_begin, skip = encoder && a.skip_untouched;
+  const bool encoder = 4 * i < a.decoder_begin,
+             skip = encoder && (a.skip_untouched || 4 * i >= a.tables_end);
   const bool zero = g.x == 0 && g.y == 0 && g.z == 0 && g.w == 0;
   if (zero && skip) return;
   const bool left_out = a.state && (a.state->overflow || a.state->broken);
@@ -124,6 +125,7 @@ void update(const UpdateArguments& arguments, cudaStream_t stream) {
   if (a.copy) a.copy = static_cast<std::uint16_t*>(a.copy) + begin;
   a.share = {0, count};
   a.decoder_begin -= begin;
+  a.tables_end -= begin;
   visit_optimizer(
       a.kind, [&]<class O>(const O&) { launch(update_kernel<O>, shape_fours(count, stream), a); });
 }

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <limits>
 
 #include "kanbench/math/optimizer.h"
 #include "kanbench/precision.h"
@@ -23,6 +24,8 @@ struct UpdateArguments {
   float* second_moment = nullptr;
   Range share;
   std::int64_t decoder_begin = 0;
+  /// From here to decoder_begin are transforms of grids, which have no gradient and stay.
+  std::int64_t tables_end = std::numeric_limits<std::int64_t>::max();
   UpdateStep encoder{}, decoder{};
   /// The optimizer, by its place among the alternatives.
   int kind = 0;

@@ -29,6 +29,16 @@ BatchSums Backend::step(Model& model, ConstRows points, ConstRows targets,
   return sums;
 }
 
+BatchSums take_step(Backend& backend, Model& model, ConstRows points, ConstRows targets,
+                    const Objective& objective, const TrainingStep& step) {
+  if (step.geometry.rate == 0)
+    return backend.step(model, points, targets, objective, step.optimizer, step.number);
+  BatchSums sums = backend.gradient(model, points, targets, objective);
+  backend.shape(model, points, targets, step.geometry);
+  sums.finite &= backend.update(model, step.optimizer, step.number) && std::isfinite(sums.loss);
+  return sums;
+}
+
 std::vector<BatchSums> Backend::train(Model& model, const VolumeView& volume, const Box& box,
                                       const Objective& objective,
                                       std::span<const TrainingStep> steps, Rows points,
@@ -38,7 +48,7 @@ std::vector<BatchSums> Backend::train(Model& model, const VolumeView& volume, co
   std::vector<BatchSums> sums;
   for (const TrainingStep& step : steps) {
     sample(volume, box, step.stream, 0, points, targets);
-    sums.push_back(this->step(model, read, wanted, objective, step.optimizer, step.number));
+    sums.push_back(take_step(*this, model, read, wanted, objective, step));
     if (!sums.back().finite) break;
   }
   return sums;

@@ -17,11 +17,17 @@ std::vector<std::string> words() {
 }
 
 template <class T>
-RunKey make_key(const char* field, const EncoderLimit& limit, const T&) {
-  const RunKey::Kind kind = std::is_same_v<T, bool>  ? RunKey::Kind::flag
-                            : std::is_same_v<T, int> ? RunKey::Kind::whole
-                                                     : RunKey::Kind::real;
-  return {field, kind, limit.low, limit.high, {}, false, nullptr};
+RunKey make_key(const char* field, const EncoderLimit& limit, const T& value) {
+  std::vector<std::string> known;
+  if constexpr (std::is_enum_v<T>) {
+    const auto all = words_of(value);
+    known.assign(all.begin(), all.end());
+  }
+  const RunKey::Kind kind = std::is_enum_v<T>         ? RunKey::Kind::word
+                            : std::is_same_v<T, bool> ? RunKey::Kind::flag
+                            : std::is_same_v<T, int>  ? RunKey::Kind::whole
+                                                      : RunKey::Kind::real;
+  return {field, kind, limit.low, limit.high, std::move(known), false, nullptr};
 }
 
 // The fields of the encoder as keys.
@@ -74,7 +80,8 @@ void append_object(const JsonNode::Object& object, const JsonNode& node, const P
     }
     if (value.as<JsonNode::List>() || value.as<JsonNode::Object>())
       refuse(here, value, key->wanted() + "; sweeps over it stand in encoder_params");
-    part.given.emplace_back(name, to_number(read_axis(*key, value, nullptr, here, 1).settings[0]));
+    part.given.emplace_back(name,
+                            to_number(*key, read_axis(*key, value, nullptr, here, 1).settings[0]));
   }
   choice.push_back(std::move(part));
 }
@@ -160,7 +167,10 @@ void check_encoder_params(const std::vector<EncoderChoice>& encoders, std::span<
   }
 }
 
-double to_number(const Setting& setting) {
+double to_number(const RunKey& key, const Setting& setting) {
+  if (const auto* word = std::get_if<std::string>(&setting))
+    return static_cast<double>(std::find(key.words.begin(), key.words.end(), *word) -
+                               key.words.begin());
   if (const auto* flag = std::get_if<bool>(&setting)) return *flag ? 1 : 0;
   if (const auto* whole = std::get_if<std::uint64_t>(&setting)) return static_cast<double>(*whole);
   return std::get<double>(setting);

@@ -22,7 +22,7 @@ std::span<const RunKey> encoder_keys();
 void check_encoder_params(const std::vector<EncoderChoice>& encoders, std::span<const Axis> params,
                           const Place& place);
 
-/// A number of encoder_params, or of an encoder.
-double to_number(const Setting& setting);
+/// A number of encoder_params, or of an encoder; that of a word is its place among the key's.
+double to_number(const RunKey& key, const Setting& setting);
 
 }  // namespace kanbench

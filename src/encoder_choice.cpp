@@ -28,7 +28,15 @@ constexpr NamedLimit kLimits[] = {{"n_levels", {1, 32}},
                                   {"n_frequencies", {1, kMaxEncoderWidth / 2}},
                                   {"include_input", {0, 1}},
                                   {"std", {1e-6, 1000}},
-                                  {"seed", {0, std::numeric_limits<int>::max()}}};
+                                  {"seed", {0, std::numeric_limits<int>::max()}},
+                                  {"n_grids", {1, encoder::AdaptiveMultiGrid::kMaxGrids}},
+                                  {"transform", {0, 1}},
+                                  {"initialisation", {0, 2}},
+                                  {"tv_weight", {0, 1e6}},
+                                  {"l1_weight", {0, 1e6}},
+                                  {"transform_lrate", {0, 1}},
+                                  {"transform_share", {0, 1}},
+                                  {"transform_start", {0, 1e9}}};
 
 // Calls visit(part) with a default part of each kind.
 template <class Visit>
@@ -44,6 +52,25 @@ std::string join_numbers(const EncoderNumbers& numbers, const char* between) {
   std::string text;
   for (const auto& [name, value] : numbers)
     text += (text.empty() ? "" : between) + name + "=" + decimal(value);
+  return text;
+}
+
+// The part's numbers, choices as the words that files have for them: "a=1 b=word".
+std::string describe_numbers(const PartChoice& part) {
+  std::string text;
+  std::visit(
+      [&](const auto& one) {
+        one.fields(one, [&](const char* key, const auto& value) {
+          const std::string said = [&] {
+            if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>)
+              return std::string(words_of(value)[static_cast<std::size_t>(value)]);
+            else
+              return decimal(static_cast<double>(value));
+          }();
+          text += (text.empty() ? "" : " ") + std::string(key) + "=" + said;
+        });
+      },
+      make_part(part));
   return text;
 }
 
@@ -260,7 +287,7 @@ std::string encoder_numbers(const Run& run) {
   if (std::all_of(choice.begin(), choice.end(), bare)) return "";
   std::string text;
   for (std::size_t i = 0; i < choice.size(); ++i)
-    text += (i ? "; " : "") + join_numbers(choice[i].given, " ");
+    text += (i ? "; " : "") + describe_numbers(choice[i]);
   return text;
 }
 

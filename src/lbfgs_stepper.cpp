@@ -19,6 +19,10 @@ LbfgsStepper::LbfgsStepper(Model& model, const VolumeView& volume, const Box& bo
     throw Error("optimizer lbfgs: the model has " + std::to_string(model.layout().parameters) +
                 " parameters, it takes up to " + std::to_string(kMostParameters) +
                 ": use a smaller log2_hashmap_size, or another optimizer");
+  if (model.layout().transforms >= 0)
+    throw Error(
+        "optimizer lbfgs: it does not move the grids of adaptive_multi_grid: use another "
+        "optimizer or another encoder");
 }
 
 BatchSums LbfgsStepper::differentiate(const std::vector<double>& x, std::vector<double>& gradient) {

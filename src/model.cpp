@@ -1,11 +1,13 @@
 #include "kanbench/model.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <variant>
 
 #include "kanbench/backend.h"
 #include "kanbench/error.h"
+#include "kanbench/geometry.h"
 #include "kanbench/math/random.h"
 #include "kanbench/parallel.h"
 
@@ -35,7 +37,8 @@ void check_level(const Geometry& geometry, int features, const std::string& what
                 ", more than float32 can place points in: lower n_levels, per_level_scale, " +
                 "base_resolution or resolution");
   const bool of_nodes = std::holds_alternative<encoder::NodeLevel>(geometry) ||
-                        std::holds_alternative<encoder::PlaneLevel>(geometry);
+                        std::holds_alternative<encoder::PlaneLevel>(geometry) ||
+                        std::holds_alternative<encoder::AdaptiveLevel>(geometry);
   if (of_nodes && resolution(geometry) < 2)
     throw Error(what + " has a resolution of " + std::to_string(resolution(geometry)) +
                 ", at least 2 nodes an axis are needed: raise base_resolution or resolution");
@@ -43,6 +46,18 @@ void check_level(const Geometry& geometry, int features, const std::string& what
     throw Error(what + " has " + std::to_string(rows(geometry)) + " rows of " +
                 std::to_string(features) + " numbers, at most 2^30 numbers are possible: lower " +
                 "its resolution or features");
+}
+
+bool moves(const Level& level) {
+  return std::holds_alternative<encoder::AdaptiveLevel>(level.geometry);
+}
+
+void append_transforms(Layout& layout, const encoder::AdaptiveMultiGrid& grids) {
+  for (std::size_t i = 0; i < layout.tables.size() && layout.first_grid < 0; ++i)
+    if (moves(table_level(layout, i))) layout.first_grid = static_cast<int>(i);
+  layout.transforms = static_cast<int>(layout.slices.size());
+  append(layout, "encoder.transforms", grids.n_grids, size(grids.transform), true);
+  layout.slices.back().exact = true;
 }
 
 void append_levels(Layout& layout, const Encoder& encoder) {
@@ -60,6 +75,13 @@ void append_levels(Layout& layout, const Encoder& encoder) {
     layout.levels.push_back(level);
     first += features;
   });
+  const encoder::AdaptiveMultiGrid* grids = adaptive_grids(encoder);
+  if (!grids) return;
+  append_transforms(layout, *grids);
+  if (static_cast<int>(std::count_if(layout.levels.begin(), layout.levels.end(), moves)) >
+      grids->n_grids)
+    throw Error(std::string(grids->name) +
+                " stands twice in one encoder: its grids move together, give it more n_grids");
 }
 
 LayerOffsets append_layer(Layout& layout, const ModelSpec& spec, std::size_t l) {
@@ -101,6 +123,24 @@ const char* name(OutputActivation activation) {
     default:
       return "None";
   }
+}
+
+const encoder::AdaptiveMultiGrid* adaptive_grids(const Encoder& encoder) {
+  if (const auto* all = std::get_if<encoder::Concat>(&encoder)) {
+    for (const EncoderPart& part : all->parts)
+      if (const auto* grids = std::get_if<encoder::AdaptiveMultiGrid>(&part)) return grids;
+    return nullptr;
+  }
+  return std::get_if<encoder::AdaptiveMultiGrid>(&encoder);
+}
+
+Geometry placed(const Layout& layout, const Level& level, const float* block) {
+  Geometry geometry = level.geometry;
+  if (auto* grid = std::get_if<encoder::AdaptiveLevel>(&geometry)) {
+    const Slice& slice = layout.slices[static_cast<std::size_t>(layout.transforms)];
+    grid->place(block + slice.offset + grid->grid * slice.columns);
+  }
+  return geometry;
 }
 
 Layout make_layout(const ModelSpec& spec, const std::string& source) try {
@@ -220,8 +260,13 @@ std::vector<float> draw_parameters(const ModelSpec& spec, const Initialisation& 
   std::vector<float> block(static_cast<std::size_t>(layout.size));
   const Stream table = make_stream(seed, 0, Purpose::encoder);
   for (const Slice& slice : layout.slices)
-    if (slice.encoder)
+    if (slice.encoder && !slice.exact)
       fill_uniform(block.data() + slice.offset, slice.size(), table, slice.offset, init.table);
+  if (layout.transforms >= 0) {
+    const Slice& slice = layout.slices[static_cast<std::size_t>(layout.transforms)];
+    draw_transforms(*adaptive_grids(spec.encoder), make_stream(seed, 0, Purpose::transforms),
+                    block.data() + slice.offset);
+  }
   const Stream stream = make_stream(seed, 0, Purpose::decoder);
   for (std::size_t l = 0; l < spec.layers.size(); ++l)
     draw_layer(spec.layers[l], layout, l,

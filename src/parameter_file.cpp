@@ -233,7 +233,7 @@ template <class Leaf>
 void each_numbers(std::span<const Axis> axes, EncoderNumbers& numbers, const Leaf& leaf) {
   if (axes.empty()) return leaf(numbers);
   for (const Setting& setting : axes.front().settings) {
-    numbers.emplace_back(axes.front().key->name, to_number(setting));
+    numbers.emplace_back(axes.front().key->name, to_number(*axes.front().key, setting));
     each_numbers(axes.subspan(1), numbers, leaf);
     numbers.pop_back();
   }

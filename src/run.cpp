@@ -10,6 +10,7 @@
 #include "encoder_choice.h"
 #include "hash.h"
 #include "kanbench/error.h"
+#include "kanbench/model.h"
 #include "run_key.h"
 #include "size_match.h"
 
@@ -111,6 +112,10 @@ void check_decomposition(const Run& run) {
          "--decomposition hybrid");
   refuse(!shared && how.wire != plain.wire, "--wire", "--decomposition shared");
   refuse(!shared && how.sharded, "--sharded", "--decomposition shared");
+  if (hybrid && adaptive_grids(make_encoder(run)))
+    throw Error("run " + std::to_string(run.index) +
+                ": adaptive_multi_grid is not for --decomposition hybrid, whose bricks have their "
+                "tables in common: use --decomposition ensemble or shared");
 }
 
 void check_faithful(const Run& run) {
@@ -238,7 +243,12 @@ nlohmann::ordered_json json_of(const PartChoice& part) {
   nlohmann::ordered_json json{{"name", part.name}};
   std::visit(
       [&](const auto& one) {
-        one.fields(one, [&](const char* key, const auto& value) { json[key] = value; });
+        one.fields(one, [&](const char* key, const auto& value) {
+          if constexpr (std::is_enum_v<std::remove_cvref_t<decltype(value)>>)
+            json[key] = words_of(value)[static_cast<std::size_t>(value)];
+          else
+            json[key] = value;
+        });
       },
       make_part(part));
   return json;

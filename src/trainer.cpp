@@ -39,8 +39,10 @@ class SharedStepper : public Stepper {
         most_rows_(most_rows()),
         points_(model.backend(), 3 * most_rows_),
         targets_(model.backend(), most_rows_),
+        // Each rank adds its part of what does not depend on its rows.
         objective_{training.loss, 1.0 / static_cast<double>(training.batch_size),
-                   communicator.rank() == 0 ? training.edges : EdgePenalty{}} {
+                   communicator.rank() == 0 ? training.edges : EdgePenalty{},
+                   1.0 / communicator.size()} {
     if (training.error_sampling.bricks > 0)
       errors_.emplace(model.backend(), volume, box, training.error_sampling, training.seed,
                       communicator.rank());
@@ -149,8 +151,9 @@ class SharedStepper : public Stepper {
       backend.sample(drawn_from(), box_, step.stream, 0, points(rows), targets(rows));
     const ConstRows read{points_.data(), rows, 3, rows}, wanted{targets_.data(), rows, 1, rows};
     if (communicator_.size() == 1)
-      return backend.step(model_, read, wanted, objective_, step.optimizer, step.number);
+      return take_step(backend, model_, read, wanted, objective_, step);
     BatchSums sums = sum_gradients(read, wanted);
+    if (step.geometry.rate > 0) shape(read, wanted, step.geometry);
     const bool updated = backend.update(model_, clipped(step.optimizer), step.number);
     sums.finite = updated && std::isfinite(sums.loss);
     if (!shares_.empty()) communicate([&] { gather_parameters(); });
@@ -166,6 +169,15 @@ class SharedStepper : public Stepper {
     rule.gradient_scale = clip_factor(square, rule.largest_norm);
     rule.largest_norm = 0;
     return optimizer;
+  }
+
+  // Sums of the ranks' numbers are the same on all, and so are the grids. A rank that keeps the
+  // moments of some only moves those; its parameters reach the others with the step's.
+  void shape(ConstRows points, ConstRows targets, const GeometryStep& step) {
+    const auto sum = [&](double* numbers, std::int64_t count) {
+      communicate([&] { communicator_.sum(numbers, count); });
+    };
+    model_.backend().shape(model_, points, targets, step, sum);
   }
 
   // Pieces are handed over while those after them are still being computed.

@@ -49,6 +49,7 @@ class Loop {
     for (Model* model : stepper.models()) {
       snapshots_.emplace_back(*model);
       largest_ = std::max(largest_, model->layout().size);
+      grids_ = adaptive_grids(model->spec().encoder);
     }
     if (!continuation.from) return;
     state_ = *continuation.from;
@@ -231,7 +232,17 @@ class Loop {
     rule.encoder_rate = static_cast<float>(rate);
     rule.decoder_rate = static_cast<float>(rate * training_.decoder_rate);
     step.number = state_.adam_steps + 1 + ahead;
+    if (grids_)
+      step.geometry = geometry_step(*grids_, laid_out_at(state_.step + ahead), all_steps());
     return step;
+  }
+
+  std::int64_t all_steps() const { return steps_ * training_.epochs; }
+
+  // The step of a training of so many that a step of limited time is like.
+  std::int64_t laid_out_at(std::int64_t step) const {
+    if (!timed()) return step;
+    return static_cast<std::int64_t>(moment_at(step).epochs * static_cast<double>(steps_));
   }
 
   double rate_at(std::int64_t step) const {
@@ -282,6 +293,8 @@ class Loop {
   Wishes wishes_;
   // Seconds that this training has lasted, as all ranks know it.
   double clock_ = 0;
+  // Of grids that move, if the models have such.
+  const encoder::AdaptiveMultiGrid* grids_ = nullptr;
   std::int64_t rows_per_step_, steps_, largest_ = 0, snapshot_step_ = 0, snapshot_adam_steps_ = 0;
   // What an earlier process had, if this one goes on from there.
   History before_;

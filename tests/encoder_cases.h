@@ -12,6 +12,9 @@ inline std::vector<Encoder> small_encoders() {
   using namespace encoder;
   const Frequency plain{3, false}, included{6, true};
   const RandomFourier waves{9, 0.7, 5};
+  AdaptiveMultiGrid moving;
+  moving.n_grids = 3, moving.resolution = 4;
+  moving.tv_weight = moving.l1_weight = 0;
   return {Identity{},
           HashGrid{2, 2, 6, 4, 2},
           plain,
@@ -23,7 +26,9 @@ inline std::vector<Encoder> small_encoders() {
           TiledGrid{3, 2, 6, 3, 1.9},
           TriPlane{5, 4},
           TriPlane{4, 3},
+          moving,
           Concat{{DenseGrid{4, 8}, plain}},
+          Concat{{plain, moving, DenseGrid{3, 2}}},
           Concat{{included, HashGrid{2, 2, 6, 4, 2}, Identity{}, TriPlane{3, 1}, waves}}};
 }
 

@@ -80,6 +80,7 @@ TEST(Encoder, EncodesAsAnIndependentProgram) {
 
 TEST(Encoder, EachHasAGoldenRow) {
   std::set<std::string> there{"hash_grid"};
+  if (!golden("adaptive_grids.json")["cases"].empty()) there.insert("adaptive_multi_grid");
   const json file = golden("encoders.json");
   for (const json& c : file["cases"]) there.insert(c["encoder"]["name"]);
   const auto each = [&]<std::size_t... I>(std::index_sequence<I...>) {
@@ -281,11 +282,23 @@ TEST(ModelSpec, RefusesEncodersThatNobodyCanHave) {
       {concat({frequency, 3}), ".parts[1]: expected an object"},
       {concat({frequency, waves}), "makes 4114 numbers of a point, at most 4096"},
       {{{"name", "concat"}}, "has no 'parts'"}};
-  for (const auto& [encoder, part] : cases) {
+  const json moving = json::parse(to_json(spec_of(encoder::AdaptiveMultiGrid{}))).at("encoder");
+  const std::pair<json, const char*> of_moving[] = {
+      {with(moving, "transform", "shear"), "unknown word 'shear' (known: similarity, affine)"},
+      {with(moving, "transform", 1), "expected text"},
+      {with(moving, "initialisation", "tiny"), "(known: default, large, small)"},
+      {with(moving, "n_grids", 0), "out of range"},
+      {with(moving, "tv_weight", -1), "out of range"}};
+  const auto check_refused = [](const json& encoder, const char* part) {
     const std::string said = refused(encoder);
     EXPECT_NE(said.find(part), std::string::npos) << encoder << ": " << said;
     EXPECT_EQ(said.find('\n'), std::string::npos);
-  }
+  };
+  for (const auto& [encoder, part] : cases) check_refused(encoder, part);
+  for (const auto& [encoder, part] : of_moving) check_refused(encoder, part);
+  const encoder::Concat twice{{encoder::AdaptiveMultiGrid{}, encoder::AdaptiveMultiGrid{}}};
+  EXPECT_NE(message_of<Error>([&] { make_layout(spec_of(twice)); }).find("stands twice"),
+            std::string::npos);
 }
 
 }  // namespace

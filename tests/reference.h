@@ -73,6 +73,12 @@ class Reference {
     return numbers[base_layer(l) + 1].data();
   }
 
+  // The level where the parameters place it.
+  Geometry place(const Level& level) const {
+    const std::vector<float> block(parameters.begin(), parameters.end());
+    return layout_.transforms < 0 ? level.geometry : placed(layout_, level, block.data());
+  }
+
   // Calls emit(f, part) with parts that add up to the level's number f.
   template <class T, class Emit>
   void make(const Level& level, const T* point, Emit emit) const {
@@ -88,7 +94,7 @@ class Reference {
             });
           }
         },
-        level.geometry);
+        place(level));
   }
 
   void scatter(const double* point, const std::vector<double>& dx, double* dpoint) {
@@ -114,7 +120,7 @@ class Reference {
                 table[std::int64_t{row} * level.features + f] += w * dlevel[f];
             });
         },
-        level.geometry);
+        place(level));
   }
 
   double activate(double y) const {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kanbench/geometry.h"
 #include "kanbench/math/edges.h"
 #include "kanbench/math/loss.h"
 #include "kanbench/math/optimizer.h"
@@ -57,20 +58,27 @@ struct BrickRows {
 };
 
 /// One step of training: the random words of its samples, the optimizer at its rates, and the
-/// step's number (from 1).
+/// step's number (from 1); and the step of grids that move, taken between its gradient and its
+/// update.
 struct TrainingStep {
   Stream stream;
   Optimizer optimizer;
   std::int64_t number = 1;
+  GeometryStep geometry;
 };
 
-/// What a batch is measured by, the factor on its gradient, and what the decoder's edges cost: a
-/// penalty that counts once a batch, whatever the factor, and not in the sums.
+/// What a batch is measured by, the factor on its gradient, and two penalties that do not depend on
+/// the batch and are left out of the sums: what the decoder's edges cost, and, times `penalty`, the
+/// total variation and the absolute values of an adaptive encoder's grids.
 struct Objective {
   Loss loss;
   double scale = 1;
   EdgePenalty edges = {};
+  double penalty = 1;
 };
+
+/// Replaces `count` numbers by their sums over all ranks.
+using SumNumbers = std::function<void(double* numbers, std::int64_t count)>;
 
 /// Measures z slices of a reconstruction against a volume, one after the other.
 class Meter {
@@ -217,6 +225,13 @@ class Backend {
   /// not finite: the parameters are then unusable until restored.
   virtual bool update(Model& model, const Optimizer& optimizer, std::int64_t step) = 0;
 
+  /// Moves the grids of an adaptive encoder: a step of Adam on its transforms, on those of
+  /// model.share(), down the gradient of the density loss of the batch (math/density.h). Where
+  /// ranks train together `sum` adds up their numbers, and all call this. Returns the loss; 0
+  /// without grids that move.
+  virtual double shape(Model& model, ConstRows points, ConstRows targets, const GeometryStep& step,
+                       const SumNumbers& sum = {}) = 0;
+
   /// gradient() and update() in one, for a rank alone. Where `finite` comes back false the
   /// parameters are unusable until restored.
   virtual BatchSums step(Model& model, ConstRows points, ConstRows targets,
@@ -239,6 +254,10 @@ class Backend {
   virtual std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
                                      const Loss& loss, const Optimizer& optimizer) = 0;
 };
+
+/// One step of a rank alone on a batch: the grids' too where it has one.
+BatchSums take_step(Backend& backend, Model& model, ConstRows points, ConstRows targets,
+                    const Objective& objective, const TrainingStep& step);
 
 /// A place to compute: "cpu", or "cuda:N" where a device answers, as open_backend() takes it.
 struct Device {

@@ -26,6 +26,8 @@ struct Slice {
   std::int64_t offset = 0;
   std::int64_t rows = 0, columns = 0;
   bool encoder = false;
+  /// Kept as floats in files whatever tolerance they have.
+  bool exact = false;
   std::int64_t size() const { return columns ? rows * columns : rows; }
 };
 
@@ -44,14 +46,18 @@ struct ModelSpec {
   OutputActivation output = OutputActivation::none;
 };
 
-/// How a spec's parameters lie in the block: the encoder's levels, finest last, then the layers'
-/// tensors, each from a multiple of 16 floats; the gaps are zero.
+/// How a spec's parameters lie in the block: the encoder's levels, finest last, the transforms of
+/// grids that move, then the layers' tensors, each from a multiple of 16 floats; the gaps are zero.
 struct Layout {
   std::vector<Slice> slices;
   /// In the order of the decoder's input.
   std::vector<Level> levels;
   /// Which of the levels have a table: in the slices' order, so that tables[i] has slices[i].
   std::vector<int> tables;
+  /// The slice of an adaptive encoder's transforms, a row a grid, and the first of the tables of
+  /// its grids; -1 where the encoder has none. The reconstruction's gradient there is zero, and
+  /// Backend::update() leaves them as they are.
+  int transforms = -1, first_grid = -1;
   std::vector<LayerOffsets> layers;
   /// Floats in the block; the decoder's part is from decoder_begin to the end.
   std::int64_t size = 0, decoder_begin = 0;
@@ -59,14 +65,26 @@ struct Layout {
   std::int64_t parameters = 0;
 };
 
-/// The layout of `spec`. Throws Error for more than 2^60 parameters, for a level with more than
-/// 2^30 of them, and for one that is finer than float32 can place points in; `source` is what the
-/// message begins with.
+/// The layout of `spec`. Throws Error for more than
+/// 2^60 parameters, for a level with more than 2^30 of them, and for one that is finer than float32
+/// can place points in; `source` is what the message begins with.
 Layout make_layout(const ModelSpec& spec, const std::string& source = "");
 
 /// The level that has layout.slices[table].
 inline const Level& table_level(const Layout& layout, std::size_t table) {
   return layout.levels[static_cast<std::size_t>(layout.tables[table])];
+}
+
+/// The level's geometry, where a grid that moves lies as the parameters `block` say.
+Geometry placed(const Layout& layout, const Level& level, const float* block);
+
+/// The encoder's adaptive part; null where it has none.
+const encoder::AdaptiveMultiGrid* adaptive_grids(const Encoder& encoder);
+
+/// Where the tables end in the block: at the decoder, or at the transforms before it.
+inline std::int64_t tables_end(const Layout& layout) {
+  return layout.transforms < 0 ? layout.decoder_begin
+                               : layout.slices[static_cast<std::size_t>(layout.transforms)].offset;
 }
 
 /// The layer's parameters (or gradients) within a block.

@@ -10,11 +10,13 @@
 #include "commands/options.h"
 #include "kanbench/ensemble.h"
 #include "kanbench/error.h"
+#include "kanbench/file.h"
 #include "kanbench/io.h"
 #include "kanbench/math/basis.h"
 #include "kanbench/math/encoder.h"
 #include "kanbench/model_file.h"
 #include "kanbench/run.h"
+#include "kanbench/vtp.h"
 
 namespace kanbench {
 namespace {
@@ -23,7 +25,7 @@ namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 struct InfoOptions {
-  std::string file;
+  std::string file, grids;
   bool devices = false, bases = false, encoders = false, decoders = false, json = false;
 };
 
@@ -228,7 +230,18 @@ void print(const Json& json) {
   std::cout << format_table(rows);
 }
 
+void write_grids(const InfoOptions& options) {
+  const fs::path path = options.grids;
+  if (path.extension() != ".vtp")
+    throw Error("--grids " + options.grids + ": boxes are written as .vtp, name such a file");
+  if (options.file.empty()) throw Error("--grids: name the model whose grids they are");
+  AtomicFile file(path);
+  file.write(encode_grid_boxes(read_model(options.file), options.file));
+  file.commit();
+}
+
 void run_info(const InfoOptions& options) {
+  if (!options.grids.empty()) write_grids(options);
   Json said = Json::object();
   if (!options.file.empty()) said["file"] = describe_file(options.file);
   if (options.devices) said["devices"] = describe_devices();
@@ -256,6 +269,8 @@ void attach_info(CLI::App& app) {
   const auto options = std::make_shared<InfoOptions>();
   add_option(app, "file", options->file, "FILE",
              "A model (.safetensors), an ensemble (.ensemble.json) or a volume");
+  add_option(app, "--grids", options->grids, "FILE.vtp",
+             "Write the boxes of an adaptive_multi_grid's grids, for ParaView");
   app.add_flag("--devices", options->devices, "Where this build can compute on this machine");
   app.add_flag("--bases", options->bases, "One-dimensional bases and their numbers' defaults");
   app.add_flag("--encoders", options->encoders, "Encoders and their numbers' defaults");

@@ -32,6 +32,8 @@ struct ModelCache {
   };
   std::unordered_map<int, Plan> plans;
   std::vector<LevelTouch> touched;
+  /// The levels' geometries as the parameters of the batch under way place them.
+  std::vector<Geometry> levels;
 };
 
 /// A batch cut into tiles: points [tiles][3][rows], features [tiles][width][rows].
@@ -94,6 +96,8 @@ class CpuBackend : public Backend {
   bool update(Model& model, const Optimizer& optimizer, std::int64_t step) override;
   BatchSums step(Model& model, ConstRows points, ConstRows targets, const Objective& objective,
                  const Optimizer& optimizer, std::int64_t step) override;
+  double shape(Model& model, ConstRows points, ConstRows targets, const GeometryStep& step,
+               const SumNumbers& sum) override;
   std::vector<Ceiling> measure_ceilings() override;
   std::vector<Stage> profile(Model& model, const VolumeView& volume, std::int64_t rows,
                              const Loss& loss, const Optimizer& optimizer) override;
@@ -119,6 +123,9 @@ class CpuBackend : public Backend {
   // edges.cpp
   void add_edge_gradient(Model& model, const EdgePenalty& penalty);
 
+  // geometry.cpp
+  void penalise(Model& model, const Objective& objective);
+
   // memory.cpp
   std::size_t used() const;
   void require(std::size_t bytes) const;
@@ -129,13 +136,17 @@ class CpuBackend : public Backend {
   const Kernels& kernels_;
   std::size_t allocated_ = 0, peak_ = 0, limit_ = 0;
   std::unordered_map<void*, std::size_t> sizes_;
-  Room points_, features_, sums_;
+  Room points_, features_, sums_, density_;
 };
 
 inline std::int64_t ceil_divide(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Parts that a batch's sums are cut into at most.
 inline constexpr std::int64_t kMaxChunks = 64;
+
+/// Brings the cache's levels to where the parameters have them: grids that move are somewhere else
+/// after each step. Called before tiles are encoded, by one thread.
+void place_levels(const Model& model);
 
 /// Level `l` of the model over some tiles, its table within `block` (parameters or gradient).
 LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,

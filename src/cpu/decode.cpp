@@ -86,6 +86,7 @@ void CpuBackend::decode(const Model& model, const Lattice& lattice, const Decode
                       edge,
                       {(box.x + edge.x - 1) / edge.x, (box.y + edge.y - 1) / edge.y,
                        (box.z + edge.z - 1) / edge.z}};
+  place_levels(model);
   const std::int64_t width = kanbench::width(model.spec().encoder);
   const std::int64_t tile_floats = (3 + width) * rows;
   parallel((bricks.count.count() + kGroup - 1) / kGroup, [&](std::int64_t task) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kanbench/math/activation.h"
+#include "kanbench/math/density.h"
 #include "kanbench/math/level.h"
 #include "kanbench/math/loss.h"
 #include "kanbench/math/optimizer.h"
@@ -136,6 +137,14 @@ struct UpdateArguments {
   bool skip_untouched;
 };
 
+/// Some rows of a batch, points in [0, 1] by axis, as a grid's density sees them. Read to a
+/// multiple of kMaxWidth.
+struct DensityArguments {
+  const DensityGrid<float>* grid;
+  const float* points[3];
+  std::int64_t rows;
+};
+
 struct Kernels {
   const char* name;
   int width;
@@ -153,6 +162,10 @@ struct Kernels {
   bool (*update_lines)(const UpdateArguments&, const TouchedLines&);
   /// Multiply-adds in registers, `rounds` times; returns the operations done, two each.
   double (*multiply_add)(std::int64_t rounds);
+  /// Adds the grid's density at the rows.
+  void (*add_density)(const DensityArguments&, float* density);
+  /// Adds the rows' density sums, whose w = dL/drho are `slopes`, 0 for those that only pad.
+  void (*sum_density)(const DensityArguments&, const float* slopes, double* sums);
 };
 
 /// Gives each layer its `columns`, its place in a chunk's sums, and the plan its sizes.

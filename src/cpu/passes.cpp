@@ -16,6 +16,15 @@ constexpr std::int64_t kPredictRows = 1 << 16;
 
 }  // namespace
 
+void place_levels(const Model& model) {
+  const Layout& layout = model.layout();
+  std::vector<Geometry>& levels = cache_of(model).levels;
+  if (!levels.empty() && layout.transforms < 0) return;
+  levels.clear();
+  for (const Level& level : layout.levels)
+    levels.push_back(placed(layout, level, model.parameters().data()));
+}
+
 LevelArguments level_arguments(const Model& model, int l, float* block, const Tiling& tiling,
                                std::int64_t first_tile, std::int64_t tiles) {
   const Layout& layout = model.layout();
@@ -23,7 +32,8 @@ LevelArguments level_arguments(const Model& model, int l, float* block, const Ti
   const int rows = tiling.rows;
   LevelArguments a;
   a.kind = static_cast<int>(level.geometry.index());
-  a.geometry = std::visit([](const auto& g) -> const void* { return &g; }, level.geometry);
+  const Geometry& geometry = cache_of(model).levels[static_cast<std::size_t>(l)];
+  a.geometry = std::visit([](const auto& g) -> const void* { return &g; }, geometry);
   a.features = level.features;
   const Slice* slice =
       level.has_table() ? &layout.slices[static_cast<std::size_t>(level.slice)] : nullptr;
@@ -44,6 +54,7 @@ Tiling CpuBackend::tile(const Model& model, ConstRows points, int rows) {
   t.rows = rows;
   t.tiles = ceil_divide(points.rows, rows);
   t.width = width(model.spec().encoder);
+  place_levels(model);
   t.points = floats(points_, t.tiles * 3 * rows);
   t.features = floats(features_, t.tiles * t.width * rows);
   parallel(ceil_divide(t.tiles, kEncodeTiles), [&](std::int64_t task) {

@@ -168,6 +168,7 @@ BatchSums CpuBackend::gradient(Model& model, ConstRows points, ConstRows targets
   if (points.rows > 0) {
     t = tile(model, points, tile_rows(model.spec(), points.rows));
     encode(model, t);
+    penalise(model, objective);
     sums = train_tiles(model, t, targets, objective);
     if (!ready) scatter(model, t);
   }
@@ -281,6 +282,7 @@ BatchSums CpuBackend::step(Model& model, ConstRows points, ConstRows targets,
     return Backend::step(model, points, targets, objective, optimizer, step);
   const Tiling t = tile(model, points, tile_rows(model.spec(), points.rows));
   encode(model, t);
+  penalise(model, objective);
   BatchSums sums = train_tiles(model, t, targets, objective);
   add_edge_gradient(model, objective.edges);
   const std::vector<LevelShare> shares = share_tables(model, t.tiles * t.rows);

@@ -4,6 +4,7 @@
 #include <variant>
 #include <vector>
 
+#include "kanbench/math/encoder/adaptive_multi_grid.h"
 #include "kanbench/math/encoder/dense_grid.h"
 #include "kanbench/math/encoder/frequency.h"
 #include "kanbench/math/encoder/hash_grid.h"
@@ -17,9 +18,10 @@
 namespace kanbench {
 
 /// An encoder that is not made of others.
-using EncoderPart = std::variant<encoder::Identity, encoder::HashGrid, encoder::Frequency,
-                                 encoder::RandomFourier, encoder::DenseGrid,
-                                 encoder::MultiDenseGrid, encoder::TiledGrid, encoder::TriPlane>;
+using EncoderPart =
+    std::variant<encoder::Identity, encoder::HashGrid, encoder::Frequency, encoder::RandomFourier,
+                 encoder::DenseGrid, encoder::MultiDenseGrid, encoder::TiledGrid, encoder::TriPlane,
+                 encoder::AdaptiveMultiGrid>;
 
 namespace encoder {
 
@@ -47,9 +49,10 @@ struct Concat {
 
 }  // namespace encoder
 
-using Encoder = std::variant<encoder::Identity, encoder::HashGrid, encoder::Frequency,
-                             encoder::RandomFourier, encoder::DenseGrid, encoder::MultiDenseGrid,
-                             encoder::TiledGrid, encoder::TriPlane, encoder::Concat>;
+using Encoder =
+    std::variant<encoder::Identity, encoder::HashGrid, encoder::Frequency, encoder::RandomFourier,
+                 encoder::DenseGrid, encoder::MultiDenseGrid, encoder::TiledGrid, encoder::TriPlane,
+                 encoder::AdaptiveMultiGrid, encoder::Concat>;
 
 /// Numbers that `encoder` makes of a point.
 inline int width(const Encoder& encoder) {

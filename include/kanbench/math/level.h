@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <variant>
 
+#include "kanbench/math/encoder/adaptive_multi_grid.h"
 #include "kanbench/math/encoder/dense_grid.h"
 #include "kanbench/math/encoder/hash_grid.h"
 #include "kanbench/math/encoder/identity.h"
@@ -19,7 +20,8 @@ namespace kanbench {
 /// evaluate(x, emit(number, value)) gives the numbers themselves. x is of any arithmetic type. A
 /// number of the level costs kFlops operations beside those that find the corners.
 using Geometry = std::variant<encoder::GridLevel, encoder::CoordinateLevel, encoder::WaveLevel,
-                              encoder::NodeLevel, encoder::TiledLevel, encoder::PlaneLevel>;
+                              encoder::NodeLevel, encoder::TiledLevel, encoder::PlaneLevel,
+                              encoder::AdaptiveLevel>;
 
 /// One level of an encoder.
 struct Level {

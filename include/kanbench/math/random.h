@@ -62,7 +62,8 @@ enum class Purpose : std::uint32_t {
   bricks = 5,
   brick_rows = 6,
   errors = 7,
-  fourier_directions = 8
+  fourier_directions = 8,
+  transforms = 9
 };
 
 /// The stream of `purpose` for one seed and rank, at `step`.

@@ -13,6 +13,8 @@ template <int N>
 struct Corners {
   Words row[N];
   Pack weight[N];
+  /// Whether no sample lies where the level is not zero.
+  bool idle = false;
 };
 
 /// Of a level whose nodes are half a cell off: the two places along each axis, times the axis'
@@ -106,6 +108,37 @@ KB_HD Corners<4> find_corners(const encoder::PlaneLevel& level, Pack x, Pack y, 
     corners.row[c] = i + static_cast<std::uint32_t>(c & 1) +
                      (j + static_cast<std::uint32_t>(c >> 1)) * level.resolution;
     corners.weight[c] = first[c & 1] * second[c >> 1];
+  }
+  return corners;
+}
+
+/// Corners beyond the grid weigh nothing, and are at row 0.
+KB_HD Corners<8> find_corners(const encoder::AdaptiveLevel& level, Pack x, Pack y, Pack z) {
+  const std::uint32_t count = level.resolution;
+  Words axis[3][2];
+  Pack weight[3][2];
+  Pack reached(1.0f);
+  for (int d = 0; d < 3; ++d) {
+    const float* node = level.node[d];
+    const Pack p = Pack(node[0]) * x + Pack(node[1]) * y + Pack(node[2]) * z + Pack(node[3]);
+    // One more than the node before the point, so that what is cut off is not below zero.
+    const Pack held =
+        maximum(minimum(p + Pack(1.0f), Pack(static_cast<float>(count) + 1.0f)), Pack(0.0f));
+    const Words next = truncate(held);
+    const Pack share = held - to_pack(next);
+    const Words before = next - 1;
+    weight[d][0] = before < count ? (Pack(1.0f) - share).v : Vec{};
+    weight[d][1] = next < count ? share.v : Vec{};
+    const std::uint32_t stride = d == 0 ? 1 : d == 1 ? count : count * count;
+    axis[d][0] = before < count ? before * stride : Words{};
+    axis[d][1] = next < count ? next * stride : Words{};
+    reached = reached * (weight[d][0] + weight[d][1]);
+  }
+  Corners<8> corners;
+  corners.idle = all_zero(reached);
+  for (int c = 0; c < 8; ++c) {
+    corners.row[c] = axis[0][c & 1] + axis[1][c >> 1 & 1] + axis[2][c >> 2];
+    corners.weight[c] = weight[0][c & 1] * weight[1][c >> 1 & 1] * weight[2][c >> 2];
   }
   return corners;
 }

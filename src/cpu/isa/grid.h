@@ -16,14 +16,20 @@ template <int N>
 struct CornerArrays {
   alignas(64) std::uint32_t row[N][kWidth];
   alignas(64) float weight[N][kWidth];
+  bool idle = false;
 
   KB_HD void set(const Corners<N>& corners) {
+    idle = corners.idle;
     for (int c = 0; c < N; ++c) {
       store_words(row[c], corners.row[c]);
       store(weight[c], corners.weight[c]);
     }
   }
 };
+
+/// Whether a level is zero in places, so that whole packs can be left out.
+template <class G>
+inline constexpr bool kFades = std::is_same_v<G, encoder::AdaptiveLevel>;
 
 // Tables beyond the second cache are asked for some packs ahead.
 inline constexpr std::int64_t kFarFloats = 1 << 17;
@@ -79,6 +85,11 @@ void encode_pairs(const LevelArguments& a) {
   walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
     float* out = a.values + tile * a.feature_tile + s;
     Pack first(0.0f), second(0.0f);
+    if constexpr (kFades<G>)
+      if (corners.idle) {
+        store(out, first);
+        return store(out + a.rows, second);
+      }
 #pragma GCC unroll 8
     for (int c = 0; c < G::kCorners; ++c) {
       Pack x, y;
@@ -222,6 +233,8 @@ template <class G, int N, bool kTouch, bool kSlice>
 void scatter_level(const LevelArguments& a, TouchedLines* touched) {
   float dvalues[kWidth * kMostFeatures];
   walk<G>(a, [&](std::int64_t tile, int s, const auto& corners) KB_INLINE {
+    if constexpr (kFades<G>)
+      if (corners.idle) return;
     gather_gradients(a, a.values + tile * a.feature_tile, s, dvalues);
     scatter_samples<N, kTouch, kSlice>(a, corners, dvalues, touched);
   });

@@ -3,6 +3,7 @@
 #include "cpu/kernels.h"
 
 #include "cpu/isa/decoder.h"
+#include "cpu/isa/density.h"
 #include "cpu/isa/grid.h"
 #include "cpu/isa/update.h"
 
@@ -41,7 +42,8 @@ double multiply_add(std::int64_t rounds) {
 
 #define KB_TEXT(word) #word
 #define KB_NAME(word) KB_TEXT(word)
-extern const Kernels table = {KB_NAME(KB_ISA), kWidth, draw,   encode,       scatter,
-                              forward,         train,  update, update_lines, multiply_add};
+extern const Kernels table = {KB_NAME(KB_ISA), kWidth,       draw,        encode,
+                              scatter,         forward,      train,       update,
+                              update_lines,    multiply_add, add_density, sum_density};
 
 }  // namespace kanbench::cpu::KB_ISA
