@@ -75,9 +75,9 @@ KB_DEVICE int find_layer(const FusedPlan& plan, std::int64_t i) {
 KB_DEVICE std::int64_t find_vector(const FusedPlan& plan, std::int64_t i, float& otherwise) {
   if (i >= plan.inner_begin()) {
     const int place = static_cast<int>(i - plan.inner_begin()), p = place % kMostFusedInner;
-    const FusedLayer& layer = plan.layers[place / kMostFusedInner];
-    otherwise = layer.inner_start[p];
-    return p < layer.inner ? layer.at.inner + p : -1;
+    const FusedBasis& basis = plan.bases[place / kMostFusedInner];
+    otherwise = basis.inner_start[p];
+    return p < basis.inner ? plan.layers[place / kMostFusedInner].at.inner + p : -1;
   }
   const int l = static_cast<int>(i / (3 * plan.width)), place = static_cast<int>(i % plan.width);
   const int part = static_cast<int>(i / plan.width % 3);

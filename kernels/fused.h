@@ -38,7 +38,14 @@ struct FusedLayer {
   int functions = 1;
   bool norm = false, base = false, bias = false, identity = false;
   float inverse_spacing = 1, shift = 0;
-  /// Of ExpansionKind::basis.
+  /// Where its tiles begin among the packed weights, and its sums in a block's partial sums.
+  std::int64_t weights = 0;
+  /// Where its tensors lie in the block of parameters.
+  LayerOffsets at;
+};
+
+/// What a layer is beside that where its basis is known at run time only.
+struct FusedBasis {
   PackedBasis basis;
   Activation activation = Activation::none, base_activation = Activation::silu;
   bool base_normalised = false;
@@ -46,10 +53,6 @@ struct FusedLayer {
   /// fixed.
   int inner = 0;
   float inner_start[kMostFusedInner] = {};
-  /// Where its tiles begin among the packed weights, and its sums in a block's partial sums.
-  std::int64_t weights = 0;
-  /// Where its tensors lie in the block of parameters.
-  LayerOffsets at;
 };
 
 struct FusedPlan {
@@ -65,6 +68,8 @@ struct FusedPlan {
   /// for any basis kMostFusedInner inner parameters of every layer.
   std::int64_t weights = 0, vectors = 0;
   OutputActivation output = OutputActivation::none;
+  /// Of ExpansionKind::basis, beside `layers`.
+  FusedBasis bases[kMostFusedLayers];
 
   /// Where the vectors' inner parameters begin.
   KB_HD std::int64_t inner_begin() const { return std::int64_t{3} * width * count; }

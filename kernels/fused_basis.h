@@ -108,12 +108,12 @@ KB_DEVICE void pull_back(const FusedShape& shape, const typename F::Element* dy,
 template <class F, int W>
 KB_DEVICE void add_inner_gradient(const BasisRows<F>& from, int c, const typename F::Element* dphi,
                                   const Partials& p) {
-  const FusedLayer& layer = from.plan.layers[from.l];
+  const FusedBasis& own = from.plan.bases[from.l];
   const int g = lane_id() >> 2, t = lane_id() & 3;
   const float* inner = from.inner();
   float* to = p.vectors + from.plan.inner_begin() + from.l * kMostFusedInner;
 #pragma unroll 1
-  for (int q = 0; q < layer.inner; ++q) {
+  for (int q = 0; q < own.inner; ++q) {
     const auto value = [&](int r) {
       return Dual<Pair>(Pair(inner[r]), Pair(r == q ? 1.0f : 0.0f));
     };
@@ -122,8 +122,8 @@ KB_DEVICE void add_inner_gradient(const BasisRows<F>& from, int c, const typenam
     for (int part = 0; part < 4; ++part) {
       const int row = (part & 1) * 8 + g, column = (part >> 1) * 8 + 2 * t;
       const Pair z = load_inputs<F, W>(from, c, row, column).z;
-      const Dual<Pair> v(activate(layer.activation, z, Pair(0)));
-      visit(layer.basis, [&]<class B>(const B& basis) {
+      const Dual<Pair> v(activate(own.activation, z, Pair(0)));
+      visit(own.basis, [&]<class B>(const B& basis) {
         if constexpr (kFusedInner<B>)
           basis.eval(v, value, [&](int k, Dual<Pair> phi) {
             const float2 d = F::load_pair(dphi + row * from.shape.slope_stride + k * 16 + column);
@@ -204,6 +204,7 @@ KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& row
   using Element = typename F::Element;
   const FusedShape& shape = layer.shape;
   const FusedLayer& here = layer.plan.layers[layer.l];
+  const FusedBasis& basis = layer.plan.bases[layer.l];
   const BasisRows<F> from = basis_rows<F, W, true>(layer.plan, shape, layer.l, rows, layer.shared);
   Element* phi =
       reinterpret_cast<Element*>(layer.shared + shape.phi) + rows.warp * 16 * shape.phi_stride;
@@ -213,7 +214,7 @@ KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& row
   if (here.bias) add_bias_gradient<W>(d, layer.l, layer.partials);
   const RowStatistics<1> s = load_statistics<S, 1>(layer);
   float sum[1][2] = {}, dot[1][2] = {};
-  const int past = here.base && !here.base_normalised ? here.size : -1;
+  const int past = here.base && !basis.base_normalised ? here.size : -1;
   const Element* tiles = nullptr;
   bool overflow = false;
 #pragma unroll 1
@@ -226,10 +227,10 @@ KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& row
     const Element* own = tiles + place * here.functions * here.out_tiles * 128;
     Chunk<1> dz, dx;
     if (here.out_tiles == 1)
-      pull_back<S, F, 1>(shape, dy, own, here.functions, past, here.inner > 0, slopes, dz, dx);
+      pull_back<S, F, 1>(shape, dy, own, here.functions, past, basis.inner > 0, slopes, dz, dx);
     else
-      pull_back<S, F, W / 8>(shape, dy, own, here.functions, past, here.inner > 0, slopes, dz, dx);
-    if (here.inner > 0) add_inner_gradient<F, W>(from, c, slopes, layer.partials);
+      pull_back<S, F, W / 8>(shape, dy, own, here.functions, past, basis.inner > 0, slopes, dz, dx);
+    if (basis.inner > 0) add_inner_gradient<F, W>(from, c, slopes, layer.partials);
     if (here.norm) backward_affine<S, W>(layer, c, s, dz, sum, dot);
 #pragma unroll
     for (int j = 0; j < 2; ++j)

@@ -131,6 +131,7 @@ template <class F, int W, class T>
 KB_DEVICE void expand_chunk(const BasisRows<F>& from, int c, typename F::Element* phi,
                             typename F::Element* slopes) {
   const FusedLayer& layer = from.plan.layers[from.l];
+  const FusedBasis& own = from.plan.bases[from.l];
   const int g = lane_id() >> 2, t = lane_id() & 3;
   const float* inner = from.inner();
   const auto value = [inner](int p) { return T(Pair(inner[p])); };
@@ -142,11 +143,11 @@ KB_DEVICE void expand_chunk(const BasisRows<F>& from, int c, typename F::Element
       store_value<F>(value, phi + row * from.shape.phi_stride + k * 16 + column,
                      slopes + row * from.shape.slope_stride + k * 16 + column);
     };
-    const T v = activate(layer.activation, variable<T>(in.z), T(0));
-    visit(layer.basis, [&](const auto& basis) { eval(basis, v, value, put); });
+    const T v = activate(own.activation, variable<T>(in.z), T(0));
+    visit(own.basis, [&](const auto& basis) { eval(basis, v, value, put); });
     if (layer.base)
       put(layer.size,
-          activate(layer.base_activation, layer.base_normalised ? v : variable<T>(in.x), T(0)));
+          activate(own.base_activation, own.base_normalised ? v : variable<T>(in.x), T(0)));
   }
   __syncwarp();
 }

@@ -30,14 +30,12 @@ KB_DEVICE const Element* fetch_round(const FusedPlan& plan, const FusedShape& sh
                                      int round, int round_tiles, const void* global,
                                      unsigned char* shared) {
   const FusedLayer& layer = plan.layers[l];
-  const int numbers = round_tiles * layer.out_tiles * 128;
-  const std::int64_t first = std::int64_t{round} * numbers;
+  const std::int64_t first = std::int64_t{round} * round_tiles * layer.out_tiles * 128;
   Element* here = reinterpret_cast<Element*>(shared + shape.weights);
   if (shape.resident) return here + layer.weights + first;
-  const std::int64_t all =
-      std::int64_t{layer.chunks} * layer.functions * layer.out_tiles * 128 - first;
-  const int bytes =
-      static_cast<int>(all < numbers ? all : numbers) * static_cast<int>(sizeof(Element));
+  const int left = layer.chunks * layer.functions - round * round_tiles;
+  const int bytes = (left < round_tiles ? left : round_tiles) * layer.out_tiles * 128 *
+                    static_cast<int>(sizeof(Element));
   const auto* from = reinterpret_cast<const unsigned char*>(static_cast<const Element*>(global) +
                                                             layer.weights + first);
   __syncthreads();

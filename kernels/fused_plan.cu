@@ -31,7 +31,7 @@ bool plan_gaussians(const Layer& layer, FusedLayer& planned) {
 }
 
 // Inner parameters that are learned, and those that the kernels read though they are not.
-bool plan_inner(const Layer& layer, FusedLayer& planned) {
+bool plan_inner(const Layer& layer, FusedBasis& planned) {
   const bool read = std::visit([]<class B>(const B&) { return kFusedInner<B>; }, layer.basis);
   if (!read) return layer.inner == Inner::fixed;
   const int count = inner(layer.basis);
@@ -41,20 +41,20 @@ bool plan_inner(const Layer& layer, FusedLayer& planned) {
   return true;
 }
 
-bool plan_basis(const Layer& layer, FusedLayer& planned) {
+bool plan_basis(const Layer& layer, FusedLayer& planned, FusedBasis& own) {
   const auto* bernstein = std::get_if<basis::Bernstein>(&layer.basis);
   if (planned.size > kMostCoefficients || (bernstein && bernstein->degree > kMostFusedBernstein) ||
       layer.activation == Activation::prelu || layer.base_activation == Activation::prelu)
     return false;
   planned.functions = planned.size + (layer.base ? 1 : 0);
-  planned.basis = pack(layer.basis);
-  planned.activation = layer.activation;
-  planned.base_activation = layer.base_activation;
-  planned.base_normalised = layer.base_normalised;
-  return plan_inner(layer, planned);
+  own.basis = pack(layer.basis);
+  own.activation = layer.activation;
+  own.base_activation = layer.base_activation;
+  own.base_normalised = layer.base_normalised;
+  return plan_inner(layer, own);
 }
 
-bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned) {
+bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned, FusedBasis& own) {
   if (layer.edges || layer.base_skip != 0) return false;
   planned.in = layer.in;
   planned.out = layer.out;
@@ -68,7 +68,7 @@ bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned) {
     case ExpansionKind::gaussians:
       return plan_gaussians(layer, planned);
     default:
-      return plan_basis(layer, planned);
+      return plan_basis(layer, planned, own);
   }
 }
 
@@ -113,7 +113,8 @@ std::optional<FusedPlan> plan_kind(ExpansionKind kind, const ModelSpec& spec, co
     const Layer& layer = spec.layers[static_cast<std::size_t>(l)];
     FusedLayer& planned = plan.layers[l];
     const bool last = l + 1 == plan.count;
-    if (layer.out != (last ? 1 : neurons) || !plan_layer(layer, kind, planned)) return {};
+    if (layer.out != (last ? 1 : neurons) || !plan_layer(layer, kind, planned, plan.bases[l]))
+      return {};
     planned.at = layout.layers[static_cast<std::size_t>(l)];
     planned.chunks = l == 0 ? static_cast<int>(ceil_divide(layer.in, 16)) : plan.width / 16;
     planned.out_tiles = last ? 1 : plan.width / 8;
