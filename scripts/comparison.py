@@ -27,13 +27,12 @@ def line(row):
         row["num_neurons"],
         f"{number(row, 'avg_psnr', 2)} ± {number(row, 'std_dev_psnr', 2)}",
         f"{number(row, 'avg_ssim', 4)} ± {number(row, 'std_dev_ssim', 4)}",
-        number(row, "train_seconds", 1),
     ]
     return "| " + " | ".join(cells) + " |"
 
 
 def table(rows):
-    head = ["decoder", "encoder", "parameters", "neurons", "PSNR dB", "SSIM", "training s"]
+    head = ["decoder", "encoder", "parameters", "neurons", "PSNR dB", "SSIM"]
     best = sorted(rows, key=lambda row: -float(row["avg_psnr"] or 0))
     return "\n".join(
         ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)] + [line(row) for row in best])
@@ -57,8 +56,8 @@ def main():
 Written by `scripts/comparison.py`: `params/zoo.json` with `--match-parameters {PARAMETERS}` on the
 demo volume (41 x 41 x 41 voxels of one byte), each network's width, or its encoder's tables, chosen
 for {PARAMETERS} parameters to 2%. Mean and standard deviation of {REPEATS} seeds; 24 epochs, one
-learning rate for all ({rows[0]['lrate']}), each decoder by its own [recipe](recipes.md). Seconds are
-of `{device}`.
+learning rate for all ({rows[0]['lrate']}), each decoder by its own [recipe](recipes.md); on
+`{device}`.
 
 The volume is small and smooth: the table says which networks learn well at this size, not which will
 on yours. `scripts/comparison.py` takes a few minutes; put your volume and your rates into a copy of

@@ -112,8 +112,9 @@ Candidate search(const Run& run, double wanted) {
   const int most = run.encoder == "hash_grid" ? 26 : 2048;
   for (int number = 1; number <= most; ++number) {
     const std::optional<Run> changed = with_number(run, number);
-    if (!changed || parameters_of(*changed, 1) > (1 + kTolerance) * wanted) break;
-    consider(*changed, wanted, best);
+    const double least = changed ? parameters_of(*changed, 1) : 0;
+    if (!changed || (std::isfinite(least) && least > (1 + kTolerance) * wanted)) break;
+    if (std::isfinite(least)) consider(*changed, wanted, best);
   }
   return best;
 }
