@@ -1,5 +1,6 @@
 #include "size_match.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -15,21 +16,22 @@ namespace {
 constexpr double kTolerance = 0.02;
 constexpr int kWidest = 4096;
 
-/// The number of an encoder that decides how large its tables are, in the part that has it.
+/// The number of an encoder that decides how large it is, in the part that has it.
 struct Knob {
   std::size_t part = 0;
   const char* field = nullptr;
 };
 
 std::optional<Knob> find_knob(const EncoderChoice& choice) {
-  for (const char* field : {"log2_hashmap_size", "n_grids", "resolution", "base_resolution"})
+  for (const char* field :
+       {"log2_hashmap_size", "n_grids", "resolution", "base_resolution", "n_frequencies"})
     for (std::size_t i = 0; i < choice.size(); ++i)
       for (const std::string& name : field_names(choice[i].name))
         if (name == field) return Knob{i, field};
   return std::nullopt;
 }
 
-/// The run with its encoder's number so; none where the encoder has no such tables.
+/// The run with its encoder's number so; none where the encoder has no such number.
 std::optional<Run> with_number(const Run& run, int number) {
   Run changed = run;
   if (run.encoder == "hash_grid") {
@@ -49,6 +51,17 @@ std::string knob_name(const Run& run) {
   if (run.encoder == "hash_grid") return "log2_hashmap_size";
   const std::optional<Knob> knob = find_knob(parse_choice(run.encoder));
   return knob ? knob->field : "";
+}
+
+EncoderLimit knob_limit(const Run& run) {
+  constexpr double kMost = 4096;
+  if (run.encoder == "hash_grid") return encoder_limit("hash_grid", "log2_hashmap_size");
+  const EncoderChoice choice = parse_choice(run.encoder);
+  const std::optional<Knob> knob = find_knob(choice);
+  if (!knob) return {1, 0};
+  EncoderLimit limit = encoder_limit(choice[knob->part].name, knob->field);
+  limit.high = std::min(limit.high, kMost);
+  return limit;
 }
 
 int knob_value(const Run& run) {
@@ -109,8 +122,8 @@ Candidate search(const Run& run, double wanted) {
   Candidate best;
   consider(run, wanted, best);
   if (best.error <= kTolerance && best.moved < std::log(2.0)) return best;
-  const int most = run.encoder == "hash_grid" ? 26 : 2048;
-  for (int number = 1; number <= most; ++number) {
+  const EncoderLimit limit = knob_limit(run);
+  for (int number = static_cast<int>(limit.low); number <= limit.high; ++number) {
     const std::optional<Run> changed = with_number(run, number);
     const double least = changed ? parameters_of(*changed, 1) : 0;
     if (!changed || (std::isfinite(least) && least > (1 + kTolerance) * wanted)) break;
