@@ -128,7 +128,7 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
   const DeviceBatch batch{
       {point_block.data(), rows, 3, rows}, {targets.data(), rows, 1, rows}, {loss, 1 / s.rows}, {}};
   const ConstRows points{point_block.data(), rows, 3, rows};
-  const TrainingStep numbers{make_stream(1, 0, Purpose::samples), optimizer, 1};
+  const TrainingStep numbers{make_stream(1, 0, Purpose::samples), optimizer, 1, {}};
   upload_steps(d, {&numbers, 1});
   std::vector<Stage> all;
   const auto time = [&](const std::function<void()>& work) { return best_seconds(stream_, work); };

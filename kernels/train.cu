@@ -99,7 +99,7 @@ double CudaBackend::squared_norm(const Model& model) {
 
 bool CudaBackend::update(Model& model, const Optimizer& optimizer, std::int64_t step) {
   DeviceModel& d = prepare(model);
-  const TrainingStep numbers{{}, optimizer, step};
+  const TrainingStep numbers{{}, optimizer, step, {}};
   upload_steps(d, {&numbers, 1});
   refresh(model, d);
   enqueue_update(model, d, optimizer);
@@ -116,7 +116,7 @@ BatchSums CudaBackend::step(Model& model, ConstRows points, ConstRows targets,
   DeviceModel& d = prepare(model);
   refresh(model, d);
   start_scaling(d, objective.scale);
-  const TrainingStep numbers{{}, optimizer, step};
+  const TrainingStep numbers{{}, optimizer, step, {}};
   upload_steps(d, {&numbers, 1});
   const DeviceBatch batch = given_batch(points, targets, objective);
   enqueue_step(model, d, batch, optimizer);
