@@ -55,9 +55,9 @@ def main():
 
 Written by `scripts/comparison.py`: `params/zoo.json` with `--match-parameters {PARAMETERS}` on the
 demo volume (41 x 41 x 41 voxels of one byte), each network's width, or its encoder's tables, chosen
-for {PARAMETERS} parameters to 2%. Mean and standard deviation of {REPEATS} seeds; 24 epochs, one
-learning rate for all ({rows[0]['lrate']}), each decoder by its own [recipe](recipes.md); on
-`{device}`.
+for {PARAMETERS} parameters to 2%. Mean and standard deviation of {REPEATS} seeds;
+{rows[0]['epoch_count']} epochs, one learning rate for all ({rows[0]['lrate']}), each decoder by its
+own [recipe](recipes.md); on `{device}`.
 
 The volume is small and smooth: the table says which networks learn well at this size, not which will
 on yours. `scripts/comparison.py` takes a few minutes; put your volume and your rates into a copy of

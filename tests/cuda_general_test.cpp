@@ -9,6 +9,7 @@
 
 #include "device_memory.h"
 #include "emulator.h"
+#include "kanbench/math/layer_backward.h"
 #include "kanbench/math/random.h"
 #include "kernels/general.h"
 #include "layer_cases.h"

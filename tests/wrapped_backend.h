@@ -69,6 +69,10 @@ class Wrapped : public Backend {
   bool update(Model& m, const Optimizer& o, std::int64_t t) override {
     return inner->update(m, o, t);
   }
+  double shape(Model& m, ConstRows p, ConstRows t, const GeometryStep& s,
+               const SumNumbers& sum) override {
+    return inner->shape(m, p, t, s, sum);
+  }
   std::vector<Ceiling> measure_ceilings() override { return inner->measure_ceilings(); }
   std::vector<Stage> profile(Model& m, const VolumeView& v, std::int64_t rows, const Loss& l,
                              const Optimizer& o) override {
