@@ -95,8 +95,9 @@ TEST_F(ProgramEncoders, AreListedAndProfiled) {
   const Json encoders = Json::parse(listed.out);
   EXPECT_GE(encoders.size(), 9u);
   for (const Json& one : encoders)
-    if (one.at("name") == "concat")
+    if (one.at("name") == "concat") {
       EXPECT_EQ(one.at("fields").at("parts"), Json({"dense_grid", "frequency"}));
+    }
   EXPECT_NE(go({"info", "--encoders"}).out.find("n_frequencies 64"), std::string::npos);
   Json entry = small_run();
   entry["encoder"] = "fv_srn";

@@ -64,7 +64,7 @@ struct TrainingStep {
   Stream stream;
   Optimizer optimizer;
   std::int64_t number = 1;
-  GeometryStep geometry;
+  GeometryStep geometry = {};
 };
 
 /// What a batch is measured by, the factor on its gradient, and two penalties that do not depend on

@@ -154,7 +154,7 @@ struct Initialisation {
   /// Linear weights (MLP, base branch and its bias) are uniform in +-linear_gain / sqrt(in).
   double linear_gain = 1;
   /// Each layer's own, in place of the last two; empty, or one for every layer.
-  std::vector<LayerDraw> layers;
+  std::vector<LayerDraw> layers = {};
 };
 
 /// Draws the parameters of `spec` as `init` says; norms start at weight 1 and bias 0,
