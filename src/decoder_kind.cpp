@@ -183,17 +183,18 @@ const std::vector<DecoderKind>& decoder_kinds() {
 }
 
 const DecoderKind& decoder_kind(const std::string& name) {
-  std::vector<std::string> known;
+  std::vector<std::string> known, own;
   for (const DecoderKind& kind : decoder_kinds()) {
     if (kind.name == name) return kind;
     known.push_back(kind.name);
+    if (kind.layers != layers_of_basis) own.push_back(kind.name);
     for (const std::string& alias : kind.aliases) {
       if (alias == name) return kind;
       known.push_back(alias);
     }
   }
   throw Error("unknown network type '" + name + "'" + nearest(name, known) +
-              " ('kanbench info --decoders' lists all)");
+              " (known: " + join(own) + " and every basis by its name)");
 }
 
 }  // namespace kanbench

@@ -23,6 +23,8 @@ using test::upload;
 struct Case {
   std::string label;
   ModelSpec spec;
+  /// How far rounding may move a tensor; steep functions behind each other make it larger.
+  double near = 1e-5;
 };
 
 Case chain(std::string label, int in, std::vector<int> widths, const Basis& first,
@@ -41,8 +43,10 @@ void add_every_basis(std::vector<Case>& all, std::index_sequence<I...>) {
   for (const Basis& basis : {Basis(std::variant_alternative_t<I, Basis>{})...}) {
     all.push_back(chain(std::string("every layer ") + name(basis), 4, {7, 5, 1}, test::tame(basis),
                         test::tame(basis), true, true));
+    all.back().near = 5e-4;
     all.push_back(chain(std::string("bare layers of ") + name(basis), 4, {6, 5, 1},
                         test::tame(basis), test::tame(basis), false, false));
+    all.back().near = 5e-4;
   }
 }
 
@@ -72,7 +76,7 @@ std::vector<Case> cases() {
   for (auto& [label, layers] : test::layer_cases(4)) {
     ModelSpec spec;
     spec.layers = std::move(layers);
-    all.push_back({label, spec});
+    all.push_back({label, spec, 5e-4});
   }
   return all;
 }
@@ -219,7 +223,7 @@ TEST(CudaGeneral, PredictsAsThePlainLoops) {
       DeviceArray<float> values = upload(std::vector<float>(e.values.size(), NAN));
       decoder.predict(batch.parameters.data(), {batch.features.data(), rows, batch.in, rows},
                       {values.data(), rows, 1, rows}, nullptr);
-      EXPECT_LT(relative(e.values.data(), download(values).data(), rows), 1e-5)
+      EXPECT_LT(relative(e.values.data(), download(values).data(), rows), c.near)
           << c.label << ", " << rows << " rows";
     }
 }
@@ -233,7 +237,8 @@ TEST(CudaGeneral, TrainsAsThePlainLoops) {
       Batch batch(e, 0);
       GeneralDecoder decoder(e.spec, e.layout, Precision::fp32, GemmChoice::own, small_budget(e));
       batch.train(decoder, objective);
-      expect_agreement(e, batch.result(), 0, 1e-5, c.label + ", " + std::to_string(rows) + " rows");
+      expect_agreement(e, batch.result(), 0, c.near,
+                       c.label + ", " + std::to_string(rows) + " rows");
     }
 }
 

@@ -28,6 +28,7 @@ inline Basis tame(Basis basis) {
   if (auto* finer = std::get_if<basis::Finer>(&basis)) finer->omega = 0.7f;
   if (auto* wire = std::get_if<basis::Wire>(&basis)) *wire = {2, 0.8f};
   if (auto* fkan = std::get_if<basis::Fkan>(&basis)) fkan->steepness = 2;
+  if (auto* fourier = std::get_if<basis::Fourier>(&basis)) fourier->terms = 2;
   return basis;
 }
 
@@ -61,7 +62,7 @@ inline void add_settings(std::vector<Decoder>& all, int in) {
        {Basis(basis::BSpline{4, 1, 1.5f, false}), Basis(basis::BSpline{6, 3, 1, true}),
         Basis(basis::BSpline{20, 5, 2, false}), Basis(basis::BSpline{3, 0, 1, true}),
         Basis(basis::Chebyshev{8, clamp}), Basis(basis::Legendre{0, clamp}),
-        Basis(basis::Jacobi{5, 0.5f, -0.5f}), Basis(basis::Gram{1}), Basis(basis::Fourier{40}),
+        Basis(basis::Jacobi{5, 0.5f, -0.5f}), Basis(basis::Gram{1}), Basis(basis::Fourier{10}),
         Basis(basis::Wavelet{basis::WaveletKind::meyer}),
         Basis(basis::Wavelet{basis::WaveletKind::shannon})}) {
     Layer layer;
@@ -79,7 +80,7 @@ inline void add_edges(std::vector<Decoder>& all, int in) {
     layer.basis = basis::Wavelet{kind};
     layer.edges = layer.base = layer.base_normalised = layer.norm = true;
     all.emplace_back(std::string("edges, ") + words_of(kind)[static_cast<std::size_t>(kind)],
-                     repeat(layer, {in, 7, 5, 1}));
+                     repeat(layer, {in, 7, 1}));
   }
   Layer bare;
   bare.basis = basis::Sine{2};

@@ -183,7 +183,9 @@ TEST(ParameterFile, NamesWhatIsUnknown) {
   EXPECT_EQ(refusal(R"({"a\nb": 3})").find('\n'), std::string::npos);
   EXPECT_EQ(refusal(R"({"network_types": ["sirn"]})"),
             "p.json: nucleon.network_types[0]: unknown network type 'sirn', did you mean 'siren'? "
-            "('kanbench info --decoders' lists all)");
+            "(known: mlp, fastkan, siren, fasterkan, efficientkan, kan, fourierkan, kaln, kacn, "
+            "kagn, kajn, kabn, relukan, wavkan, bottleneck_kagn, custom and every basis by its "
+            "name)");
 }
 
 TEST(ParameterFile, NamesTheItemOfAList) {

@@ -61,9 +61,9 @@ enum class Purpose : std::uint32_t {
   synth = 4,
   bricks = 5,
   brick_rows = 6,
-  errors = 7,
-  fourier_directions = 8,
-  transforms = 9
+  fourier_directions = 7,
+  transforms = 8,
+  errors = 9
 };
 
 /// The stream of `purpose` for one seed and rank, at `step`.
