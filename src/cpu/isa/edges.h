@@ -19,6 +19,29 @@ KB_HD Edge edge_at(const LayerTile& t, int o, int i) {
           Pack(t.parameters[t.plan->shift + at])};
 }
 
+/// A basis' one function and its slope at z; wavelets that share a bell have theirs by hand.
+template <class B>
+KB_HD Dual<Pack> value_and_slope(const B& basis, Pack z) {
+  Dual<Pack> found;
+  basis.eval(Dual<Pack>(z, Pack(1.0f)), [&](int, Dual<Pack> phi) KB_INLINE { found = phi; });
+  return found;
+}
+KB_HD Dual<Pack> value_and_slope(const basis::Wavelet& basis, Pack z) {
+  using Kind = basis::WaveletKind;
+  if (basis.kind == Kind::meyer || basis.kind == Kind::shannon)
+    return value_and_slope<basis::Wavelet>(basis, z);
+  const Pack z2 = z * z, one(1.0f);
+  const Pack bell = exp_within(maximum(Pack(-0.5f) * z2, Pack(-87.0f)));
+  if (basis.kind == Kind::dog) return {-z * bell, (z2 - one) * bell};
+  if (basis.kind == Kind::morlet) {
+    Pack sine, cosine;
+    sin_cos(Pack(5.0f) * z, sine, cosine);
+    return {cosine * bell, -(Pack(5.0f) * sine + z * cosine) * bell};
+  }
+  const Pack high = Pack(0.86732507f) * bell;
+  return {(z2 - one) * high, z * (Pack(3.0f) - z2) * high};
+}
+
 template <class B>
 void forward_edges(const LayerTile& t, const B& basis, const float* v) {
   const int rows = t.rows;
@@ -26,9 +49,10 @@ void forward_edges(const LayerTile& t, const B& basis, const float* v) {
     for (int i = 0; i < t.plan->in; ++i) {
       const Edge edge = edge_at(t, o, i);
       float* y = t.y + o * rows;
-      for (int s = 0; s < rows; s += kWidth)
-        basis.eval(edge.scale * (load(v + i * rows + s) - edge.shift),
-                   [&](int, Pack phi) KB_INLINE { store(y + s, load(y + s) + edge.weight * phi); });
+      for (int s = 0; s < rows; s += kWidth) {
+        const Pack z = edge.scale * (load(v + i * rows + s) - edge.shift);
+        store(y + s, load(y + s) + edge.weight * value_and_slope(basis, z).v);
+      }
     }
 }
 
@@ -46,18 +70,17 @@ void backward_edges(const LayerTile& t, const B& basis, const float* v, const fl
       Pack dweight(0.0f), dscale(0.0f), dshift(0.0f);
       for (int s = 0; s < rows; s += kWidth) {
         const Pack off = load(v + i * rows + s) - edge.shift, d = load(dy + o * rows + s);
-        basis.eval(Dual<Pack>(edge.scale * off, Pack(1.0f)), [&](int, Dual<Pack> phi) KB_INLINE {
-          const Pack slope = d * edge.weight * phi.d;
-          dweight = dweight + d * phi.v;
-          dscale = dscale + slope * off;
-          dshift = dshift - slope * edge.scale;
-          if (dv) store(dv + i * rows + s, load(dv + i * rows + s) + slope * edge.scale);
-        });
+        const Dual<Pack> phi = value_and_slope(basis, edge.scale * off);
+        const Pack slope = d * edge.weight * phi.d, moved = slope * edge.scale;
+        dweight = dweight + d * phi.v;
+        dscale = dscale + slope * off;
+        dshift = dshift - moved;
+        if (dv) store(dv + i * rows + s, load(dv + i * rows + s) + moved);
       }
       const std::int64_t at = std::int64_t{i} * plan.columns + o;
-      sums[plan.dweight + at] += sum(dweight);
-      sums[plan.dscale + at] += sum(dscale);
-      sums[plan.dshift + at] += sum(dshift);
+      sums[plan.dweight + at] += sum_halves(dweight);
+      sums[plan.dscale + at] += sum_halves(dscale);
+      sums[plan.dshift + at] += sum_halves(dshift);
     }
   }
 }

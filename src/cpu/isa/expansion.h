@@ -170,6 +170,28 @@ KB_HD bool expand_chain(const basis::Rbf& basis, const float* x, int rows, float
       return false;
   }
 }
+/// Cubic splines on uniform knots: with s the distance from a spline's middle, in cells,
+///   phi = (max(2 - s, 0)^3 - 4 max(1 - s, 0)^3) / 6, and its slope by hand.
+KB_HD bool expand_chain(const basis::BSpline& basis, const float* x, int rows, float* phi,
+                        float* slope) {
+  if (basis.clamped || basis.order != 3) return false;
+  const float cells = basis.cells_per_unit();
+  const Pack radius(basis.grid_radius), scale(cells), half(0.5f * cells), sixth(1.0f / 6);
+  for (int s = 0; s < rows; s += kWidth) {
+    const Pack t = (load(x + s) + radius) * scale;
+    for (int i = 0; i < basis.size(); ++i) {
+      const Pack off = t - Pack(static_cast<float>(i - 1));
+      const Pack distance = maximum(off, -off);
+      const Pack a = max0(Pack(2.0f) - distance), b = max0(Pack(1.0f) - distance);
+      const Pack a2 = a * a, b2 = Pack(4.0f) * b * b;
+      store(phi + i * rows + s, sixth * (a2 * a - b2 * b));
+      if (!slope) continue;
+      const Pack steep = half * (a2 - b2);
+      store(slope + i * rows + s, choose(off, -steep, steep));
+    }
+  }
+  return true;
+}
 template <class B>
 KB_HD bool expand_chain(const B&, const float*, int, float*, float*) {
   return false;

@@ -8,8 +8,8 @@
 
 #include "kanbench/math/dual.h"
 #include "kanbench/math/platform.h"
-#include "kanbench/math/words.h"
 #include "kanbench/math/transform.h"
+#include "kanbench/math/words.h"
 
 namespace kanbench::encoder {
 
