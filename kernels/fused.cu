@@ -58,10 +58,11 @@ constexpr int kThreads = 256;
 
 // Where weight (input, function) -> output of a layer lies in the block of parameters; -1 for
 // padding.
-KB_DEVICE std::int64_t find_weight(const FusedLayer& layer, int input, int function, int output) {
+KB_DEVICE std::int64_t find_weight(const FusedLayer& layer, int functions, int input, int function,
+                                   int output) {
   if (input >= layer.in || output >= layer.out) return -1;
   const std::int64_t edge = std::int64_t{output} * layer.in + input;
-  if (layer.base && function == layer.functions - 1) return layer.at.base_weight + edge;
+  if (layer.base && function == functions - 1) return layer.at.base_weight + edge;
   return function < layer.size ? layer.at.weight + edge * layer.size + function : -1;
 }
 
@@ -75,9 +76,9 @@ KB_DEVICE int find_layer(const FusedPlan& plan, std::int64_t i) {
 KB_DEVICE std::int64_t find_vector(const FusedPlan& plan, std::int64_t i, float& otherwise) {
   if (i >= plan.inner_begin()) {
     const int place = static_cast<int>(i - plan.inner_begin()), p = place % kMostFusedInner;
-    const FusedBasis& basis = plan.bases[place / kMostFusedInner];
-    otherwise = basis.inner_start[p];
-    return p < basis.inner ? plan.layers[place / kMostFusedInner].at.inner + p : -1;
+    const FusedExpansion& own = plan.expansions[place / kMostFusedInner];
+    otherwise = own.inner_start[p];
+    return p < own.inner ? plan.layers[place / kMostFusedInner].at.inner + p : -1;
   }
   const int l = static_cast<int>(i / (3 * plan.width)), place = static_cast<int>(i % plan.width);
   const int part = static_cast<int>(i / plan.width % 3);
@@ -100,12 +101,14 @@ pack_weights_kernel(FusedPlan plan, const float* parameters, void* packed, float
     vectors[i - plan.weights] = at < 0 ? otherwise : parameters[at];
     return;
   }
-  const FusedLayer& layer = plan.layers[find_layer(plan, i)];
-  const int place = static_cast<int>(i - layer.weights), functions = layer.functions;
+  const int l = find_layer(plan, i), functions = plan.expansions[l].functions;
+  const FusedLayer& layer = plan.layers[l];
+  const int place = static_cast<int>(i - layer.weights);
   const int column = place % 8, row = place / 8 % 8, half = place / 64 % 2;
   const int tile = place / 128 % layer.out_tiles, expanded = place / 128 / layer.out_tiles;
   const int input = expanded / functions * 16 + half * 8 + column;
-  const std::int64_t at = find_weight(layer, input, expanded % functions, tile * 8 + row);
+  const std::int64_t at =
+      find_weight(layer, functions, input, expanded % functions, tile * 8 + row);
   weights[i] = F::round(at < 0 ? 0.0f : parameters[at]);
 }
 
@@ -118,10 +121,11 @@ KB_DEVICE std::int64_t find_partial(const FusedPlan& plan, std::int64_t i) {
     float otherwise;
     return find_vector(plan, i - plan.weights, otherwise);
   }
-  const FusedLayer& layer = plan.layers[find_layer(plan, i)];
+  const int l = find_layer(plan, i), functions = plan.expansions[l].functions;
+  const FusedLayer& layer = plan.layers[l];
   const int place = static_cast<int>(i - layer.weights), outs = layer.out_tiles * 8;
-  const int tile = place / (outs * 16), functions = layer.functions;
-  return find_weight(layer, tile / functions * 16 + place / outs % 16, tile % functions,
+  const int tile = place / (outs * 16);
+  return find_weight(layer, functions, tile / functions * 16 + place / outs % 16, tile % functions,
                      place % outs);
 }
 

@@ -34,8 +34,6 @@ struct FusedLayer {
   int chunks = 0, out_tiles = 0;
   /// Coefficients an input has in the model; fewer than the kernel's where those are padded.
   int size = 1;
-  /// Numbers that an input becomes; the last is the base branch's, where the layer has one.
-  int functions = 1;
   bool norm = false, base = false, bias = false, identity = false;
   float inverse_spacing = 1, shift = 0;
   /// Where its tiles begin among the packed weights, and its sums in a block's partial sums.
@@ -44,8 +42,11 @@ struct FusedLayer {
   LayerOffsets at;
 };
 
-/// What a layer is beside that where its basis is known at run time only.
-struct FusedBasis {
+/// What a layer's inputs become.
+struct FusedExpansion {
+  /// How many numbers each; the last is the base branch's, where the layer has one.
+  int functions = 1;
+  // What follows is of ExpansionKind::basis.
   PackedBasis basis;
   Activation activation = Activation::none, base_activation = Activation::silu;
   bool base_normalised = false;
@@ -58,8 +59,6 @@ struct FusedBasis {
 struct FusedPlan {
   ExpansionKind kind = ExpansionKind::rectifier;
   Precision precision = Precision::fp16;
-  /// The most functions of any layer, and chunks of 16 inputs whose functions are in hand at once.
-  int functions = 1, round = 1;
   /// Widths of hidden layers as the kernel has them: 16, 32, 64 or 128.
   int width = 16;
   int count = 0;
@@ -68,8 +67,9 @@ struct FusedPlan {
   /// for any basis kMostFusedInner inner parameters of every layer.
   std::int64_t weights = 0, vectors = 0;
   OutputActivation output = OutputActivation::none;
-  /// Of ExpansionKind::basis, beside `layers`.
-  FusedBasis bases[kMostFusedLayers];
+  FusedExpansion expansions[kMostFusedLayers];
+  /// The most functions of any layer, and chunks of 16 inputs whose functions are in hand at once.
+  int functions = 1, round = 1;
 
   /// Where the vectors' inner parameters begin.
   KB_HD std::int64_t inner_begin() const { return std::int64_t{3} * width * count; }
@@ -93,11 +93,11 @@ struct FusedShape {
   /// All weights stay in shared memory; else one round of a layer is brought in at a time.
   bool resident = true;
   /// Bytes from the block's start.
-  int vectors = 0, weights = 0, phi = 0, slopes = 0, dy = 0, saved = 0, statistics = 0,
-      features = 0;
-  /// Numbers in a row of `phi` and `slopes`, where that is known at run time only.
-  int phi_stride = 0, slope_stride = 0;
+  int vectors = 0, weights = 0, phi = 0, dy = 0, saved = 0, statistics = 0, features = 0;
   int bytes = 0;
+  /// Where slopes of expansions begin, and numbers in a row of `phi` and of them, where that is
+  /// known at run time only.
+  int slopes = 0, phi_stride = 0, slope_stride = 0;
   KB_HD int rows() const { return warps * rows_a_warp; }
 };
 

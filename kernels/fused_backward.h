@@ -215,8 +215,8 @@ KB_DEVICE void backward_layer(const BackwardLayer& layer, const float (&dy)[kTil
 #pragma unroll
   for (int c = 0; c < S::kChunks; ++c) {
     if (c % S::kRound == 0)
-      tiles = fetch_round<Element>(layer.plan, layer.shape, layer.l, c / S::kRound, S::kRoundTiles,
-                                   layer.weights, layer.shared);
+      tiles = fetch_round<Element>(layer.plan, layer.shape, layer.l, c / S::kRound, X::kSize,
+                                   S::kRoundTiles, layer.weights, layer.shared);
     const int place = c % S::kRound * X::kSize;
     Chunk<kTiles> unit, dz, past;
     load_saved<S, F>(layer, c, unit);
@@ -270,8 +270,8 @@ KB_DEVICE bool backward_features(const BackwardLayer& layer, const WarpRows<F>& 
   for (int c = 0; c < here.chunks; ++c) {
     const int place = c % S::kRound * X::kSize;
     if (place == 0)
-      tiles = fetch_round<Element>(layer.plan, layer.shape, 0, c / S::kRound, S::kRoundTiles,
-                                   layer.weights, layer.shared);
+      tiles = fetch_round<Element>(layer.plan, layer.shape, 0, c / S::kRound, X::kSize,
+                                   S::kRoundTiles, layer.weights, layer.shared);
     Chunk<kTiles> unit, dz, past;
     load_features<F>(rows.features, rows.stride, rows.row0, rows.valid, c, unit);
     backward_chunk<F, X, W, kTiles, kOut>(layer, c, unit, none, my_dy, tiles + place * kOut * 128,

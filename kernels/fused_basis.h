@@ -8,6 +8,12 @@
 
 namespace kanbench::cuda {
 
+/// A warp's 16 rows of the block's tile `at`.
+template <class F>
+KB_DEVICE typename F::Element* tile_of(unsigned char* at, int stride, int warp) {
+  return reinterpret_cast<typename F::Element*>(at) + warp * 16 * stride;
+}
+
 /// sum += a chunk's functions times their weights.
 template <class F, int kOut, int kColumns>
 KB_DEVICE void multiply_functions(const typename F::Element* phi, int stride,
@@ -39,26 +45,27 @@ KB_DEVICE void forward_bases(const FusedPlan& plan, const FusedShape& shape, con
                              float (&out)[1][1][4]) {
   using S = BasisShape<F, W>;
   using Element = typename F::Element;
-  Element* phi = reinterpret_cast<Element*>(shared + shape.phi) + rows.warp * 16 * shape.phi_stride;
+  Element* phi = tile_of<F>(shared + shape.phi, shape.phi_stride, rows.warp);
   float y[1][W / 8][4];
 #pragma unroll 1
   for (int l = 0; l < plan.count; ++l) {
     const FusedLayer& layer = plan.layers[l];
     const bool last = l + 1 == plan.count;
+    const int functions = plan.expansions[l].functions;
     const BasisRows<F> from = basis_rows<F, W, kSave>(plan, shape, l, rows, shared);
     const Element* tiles = nullptr;
     begin_sum<W>(shape, l, shared, y);
 #pragma unroll 1
     for (int c = 0; c < layer.chunks; ++c) {
       if (c % plan.round == 0)
-        tiles = fetch_round<Element>(plan, shape, l, c / plan.round, plan.round * layer.functions,
-                                     weights, shared);
+        tiles = fetch_round<Element>(plan, shape, l, c / plan.round, functions,
+                                     plan.round * functions, weights, shared);
       expand_chunk<F, W, Pair>(from, c, phi, nullptr);
-      const Element* own = tiles + c % plan.round * layer.functions * layer.out_tiles * 128;
+      const Element* own = tiles + c % plan.round * functions * layer.out_tiles * 128;
       if (last)
-        multiply_functions<F, 1>(phi, shape.phi_stride, own, layer.functions, y);
+        multiply_functions<F, 1>(phi, shape.phi_stride, own, functions, y);
       else
-        multiply_functions<F, W / 8>(phi, shape.phi_stride, own, layer.functions, y);
+        multiply_functions<F, W / 8>(phi, shape.phi_stride, own, functions, y);
       // The next chunk comes in the same place.
       __syncwarp();
     }
@@ -108,7 +115,7 @@ KB_DEVICE void pull_back(const FusedShape& shape, const typename F::Element* dy,
 template <class F, int W>
 KB_DEVICE void add_inner_gradient(const BasisRows<F>& from, int c, const typename F::Element* dphi,
                                   const Partials& p) {
-  const FusedBasis& own = from.plan.bases[from.l];
+  const FusedExpansion& own = from.plan.expansions[from.l];
   const int g = lane_id() >> 2, t = lane_id() & 3;
   const float* inner = from.inner();
   float* to = p.vectors + from.plan.inner_begin() + from.l * kMostFusedInner;
@@ -180,11 +187,12 @@ KB_DEVICE void add_round_gradient(const BackwardLayer& layer, int c) {
   using S = BasisShape<F, W>;
   using Element = typename F::Element;
   const FusedLayer& here = layer.plan.layers[layer.l];
-  const int round = c / layer.plan.round, tiles = here.functions * 16 * here.out_tiles * 8;
+  const int functions = layer.plan.expansions[layer.l].functions;
+  const int round = c / layer.plan.round, tiles = functions * 16 * here.out_tiles * 8;
   const auto* phi = reinterpret_cast<const Element*>(layer.shared + layer.shape.phi);
   const auto* dy = reinterpret_cast<const Element*>(layer.shared + layer.shape.dy);
   float* to = layer.partials.tiles + std::int64_t{round} * layer.plan.round * tiles;
-  const int count = (c - round * layer.plan.round + 1) * here.functions;
+  const int count = (c - round * layer.plan.round + 1) * functions;
   __syncthreads();
   if (here.out_tiles == 1)
     add_weight_gradient<S, F, 2, 1>(phi, layer.shape.phi_stride, dy, layer.shape.rows(), count,
@@ -193,6 +201,16 @@ KB_DEVICE void add_round_gradient(const BackwardLayer& layer, int c) {
     add_weight_gradient<S, F, 2, W / 8>(phi, layer.shape.phi_stride, dy, layer.shape.rows(), count,
                                         layer.partials, to);
   __syncthreads();
+}
+
+/// Columns of chunk `c` become its numbers: chosen among registers, of which an array can have no
+/// index that is not known.
+template <int kColumns>
+KB_DEVICE void set_chunk(float (&x)[1][kColumns][4], int c, const Chunk<1>& chunk) {
+#pragma unroll
+  for (int j = 0; j < kColumns; ++j)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[0][j][i] = j / 2 == c ? chunk.v[0][j % 2][i] : x[0][j][i];
 }
 
 /// One layer: `d` is its outputs' slopes and becomes its inputs'; the first layer's go to `to`
@@ -204,44 +222,39 @@ KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& row
   using Element = typename F::Element;
   const FusedShape& shape = layer.shape;
   const FusedLayer& here = layer.plan.layers[layer.l];
-  const FusedBasis& basis = layer.plan.bases[layer.l];
+  const FusedExpansion& expansion = layer.plan.expansions[layer.l];
+  const int functions = expansion.functions;
   const BasisRows<F> from = basis_rows<F, W, true>(layer.plan, shape, layer.l, rows, layer.shared);
-  Element* phi =
-      reinterpret_cast<Element*>(layer.shared + shape.phi) + rows.warp * 16 * shape.phi_stride;
-  Element* slopes =
-      reinterpret_cast<Element*>(layer.shared + shape.slopes) + rows.warp * 16 * shape.slope_stride;
+  Element* phi = tile_of<F>(layer.shared + shape.phi, shape.phi_stride, rows.warp);
+  Element* slopes = tile_of<F>(layer.shared + shape.slopes, shape.slope_stride, rows.warp);
   const Element* dy = share_slopes<S, F>(layer, d);
   if (here.bias) add_bias_gradient<W>(d, layer.l, layer.partials);
   const RowStatistics<1> s = load_statistics<S, 1>(layer);
   float sum[1][2] = {}, dot[1][2] = {};
-  const int past = here.base && !basis.base_normalised ? here.size : -1;
+  const int past = here.base && !expansion.base_normalised ? here.size : -1;
   const Element* tiles = nullptr;
   bool overflow = false;
 #pragma unroll 1
   for (int c = 0; c < here.chunks; ++c) {
     const int place = c % layer.plan.round;
     if (place == 0)
-      tiles = fetch_round<Element>(layer.plan, shape, layer.l, c / layer.plan.round,
-                                   layer.plan.round * here.functions, layer.weights, layer.shared);
-    expand_chunk<F, W, Dual<Pair>>(from, c, phi + place * here.functions * 16, slopes);
-    const Element* own = tiles + place * here.functions * here.out_tiles * 128;
+      tiles = fetch_round<Element>(layer.plan, shape, layer.l, c / layer.plan.round, functions,
+                                   layer.plan.round * functions, layer.weights, layer.shared);
+    expand_chunk<F, W, Dual<Pair>>(from, c, phi + place * functions * 16, slopes);
+    const Element* own = tiles + place * functions * here.out_tiles * 128;
     Chunk<1> dz, dx;
     if (here.out_tiles == 1)
-      pull_back<S, F, 1>(shape, dy, own, here.functions, past, basis.inner > 0, slopes, dz, dx);
+      pull_back<S, F, 1>(shape, dy, own, functions, past, expansion.inner > 0, slopes, dz, dx);
     else
-      pull_back<S, F, W / 8>(shape, dy, own, here.functions, past, basis.inner > 0, slopes, dz, dx);
-    if (basis.inner > 0) add_inner_gradient<F, W>(from, c, slopes, layer.partials);
+      pull_back<S, F, W / 8>(shape, dy, own, functions, past, expansion.inner > 0, slopes, dz, dx);
+    if (expansion.inner > 0) add_inner_gradient<F, W>(from, c, slopes, layer.partials);
     if (here.norm) backward_affine<S, W>(layer, c, s, dz, sum, dot);
 #pragma unroll
     for (int j = 0; j < 2; ++j)
 #pragma unroll
       for (int i = 0; i < 4; ++i) dz.v[0][j][i] += dx.v[0][j][i];
     if (layer.l == 0) overflow |= store_feature_slopes<F>(rows, c, dz, to);
-      // Chosen among registers, as an array of them has no index that is not known.
-#pragma unroll
-    for (int j = 0; j < W / 8; ++j)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) d[0][j][i] = j / 2 == c ? dz.v[0][j % 2][i] : d[0][j][i];
+    set_chunk(d, c, dz);
     // The next chunk's slopes come in the same place.
     __syncwarp();
     if (place + 1 == layer.plan.round || c + 1 == here.chunks) add_round_gradient<F, W>(layer, c);

@@ -131,7 +131,7 @@ template <class F, int W, class T>
 KB_DEVICE void expand_chunk(const BasisRows<F>& from, int c, typename F::Element* phi,
                             typename F::Element* slopes) {
   const FusedLayer& layer = from.plan.layers[from.l];
-  const FusedBasis& own = from.plan.bases[from.l];
+  const FusedExpansion& own = from.plan.expansions[from.l];
   const int g = lane_id() >> 2, t = lane_id() & 3;
   const float* inner = from.inner();
   const auto value = [inner](int p) { return T(Pair(inner[p])); };

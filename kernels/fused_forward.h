@@ -47,8 +47,8 @@ KB_DEVICE void forward_layer(const FusedPlan& plan, const FusedShape& shape, int
 #pragma unroll
   for (int c = 0; c < S::kChunks; ++c) {
     if (c % S::kRound == 0)
-      tiles = fetch_round<typename F::Element>(plan, shape, l, c / S::kRound, S::kRoundTiles,
-                                               weights, shared);
+      tiles = fetch_round<typename F::Element>(plan, shape, l, c / S::kRound, X::kSize,
+                                               S::kRoundTiles, weights, shared);
     Chunk<kTiles> chunk;
 #pragma unroll
     for (int m = 0; m < kTiles; ++m)
@@ -75,8 +75,8 @@ KB_DEVICE void forward_features(const FusedPlan& plan, const FusedShape& shape, 
   const typename F::Element* tiles = nullptr;
   for (int c = 0; c < layer.chunks; ++c) {
     if (c % S::kRound == 0)
-      tiles = fetch_round<typename F::Element>(plan, shape, 0, c / S::kRound, S::kRoundTiles,
-                                               weights, shared);
+      tiles = fetch_round<typename F::Element>(plan, shape, 0, c / S::kRound, X::kSize,
+                                               S::kRoundTiles, weights, shared);
     Chunk<kTiles> chunk;
     load_features<F>(rows.features, rows.stride, rows.row0, rows.valid, c, chunk);
     typename F::Left a[kTiles][X::kSize];

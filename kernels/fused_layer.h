@@ -23,17 +23,18 @@ struct Shape16 {
   static constexpr int kRows = 16 * kTiles;
 };
 
-/// A round of a layer's weights, for so many tiles of 16 expanded inputs, in shared memory. Where
-/// not all are there for good, the block fetches it: all of its threads call this together.
+/// A round of the weights of a layer whose inputs become `functions` numbers, for so many tiles of
+/// 16 of those, in shared memory. Where not all are there for good, the block fetches it: all of
+/// its threads call this together.
 template <class Element>
 KB_DEVICE const Element* fetch_round(const FusedPlan& plan, const FusedShape& shape, int l,
-                                     int round, int round_tiles, const void* global,
+                                     int round, int functions, int round_tiles, const void* global,
                                      unsigned char* shared) {
   const FusedLayer& layer = plan.layers[l];
   const std::int64_t first = std::int64_t{round} * round_tiles * layer.out_tiles * 128;
   Element* here = reinterpret_cast<Element*>(shared + shape.weights);
   if (shape.resident) return here + layer.weights + first;
-  const int left = layer.chunks * layer.functions - round * round_tiles;
+  const int left = layer.chunks * functions - round * round_tiles;
   const int bytes = (left < round_tiles ? left : round_tiles) * layer.out_tiles * 128 *
                     static_cast<int>(sizeof(Element));
   const auto* from = reinterpret_cast<const unsigned char*>(static_cast<const Element*>(global) +

@@ -21,17 +21,17 @@ bool plan_rectifier(const Layer& layer, FusedLayer& planned) {
   return is_plain(layer) && !layer.norm && !layer.base && (planned.identity || relu);
 }
 
-bool plan_gaussians(const Layer& layer, FusedLayer& planned) {
+bool plan_gaussians(const Layer& layer, FusedLayer& planned, FusedExpansion& own) {
   const auto* rbf = std::get_if<basis::Rbf>(&layer.basis);
   if (!is_plain(layer) || !rbf || rbf->num_grids > 8) return false;
-  planned.functions = 9;
+  own.functions = 9;
   planned.inverse_spacing = 1 / rbf->spacing();
   planned.shift = 0.5f * static_cast<float>(rbf->num_grids - 8);
   return true;
 }
 
 // Inner parameters that are learned, and those that the kernels read though they are not.
-bool plan_inner(const Layer& layer, FusedBasis& planned) {
+bool plan_inner(const Layer& layer, FusedExpansion& planned) {
   const bool read = std::visit([]<class B>(const B&) { return kFusedInner<B>; }, layer.basis);
   if (!read) return layer.inner == Inner::fixed;
   const int count = inner(layer.basis);
@@ -41,12 +41,12 @@ bool plan_inner(const Layer& layer, FusedBasis& planned) {
   return true;
 }
 
-bool plan_basis(const Layer& layer, FusedLayer& planned, FusedBasis& own) {
+bool plan_basis(const Layer& layer, FusedLayer& planned, FusedExpansion& own) {
   const auto* bernstein = std::get_if<basis::Bernstein>(&layer.basis);
   if (planned.size > kMostCoefficients || (bernstein && bernstein->degree > kMostFusedBernstein) ||
       layer.activation == Activation::prelu || layer.base_activation == Activation::prelu)
     return false;
-  planned.functions = planned.size + (layer.base ? 1 : 0);
+  own.functions = planned.size + (layer.base ? 1 : 0);
   own.basis = pack(layer.basis);
   own.activation = layer.activation;
   own.base_activation = layer.base_activation;
@@ -54,7 +54,7 @@ bool plan_basis(const Layer& layer, FusedLayer& planned, FusedBasis& own) {
   return plan_inner(layer, own);
 }
 
-bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned, FusedBasis& own) {
+bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned, FusedExpansion& own) {
   if (layer.edges || layer.base_skip != 0) return false;
   planned.in = layer.in;
   planned.out = layer.out;
@@ -66,7 +66,7 @@ bool plan_layer(const Layer& layer, ExpansionKind kind, FusedLayer& planned, Fus
     case ExpansionKind::rectifier:
       return plan_rectifier(layer, planned);
     case ExpansionKind::gaussians:
-      return plan_gaussians(layer, planned);
+      return plan_gaussians(layer, planned, own);
     default:
       return plan_basis(layer, planned, own);
   }
@@ -113,14 +113,15 @@ std::optional<FusedPlan> plan_kind(ExpansionKind kind, const ModelSpec& spec, co
     const Layer& layer = spec.layers[static_cast<std::size_t>(l)];
     FusedLayer& planned = plan.layers[l];
     const bool last = l + 1 == plan.count;
-    if (layer.out != (last ? 1 : neurons) || !plan_layer(layer, kind, planned, plan.bases[l]))
+    if (layer.out != (last ? 1 : neurons) || !plan_layer(layer, kind, planned, plan.expansions[l]))
       return {};
     planned.at = layout.layers[static_cast<std::size_t>(l)];
     planned.chunks = l == 0 ? static_cast<int>(ceil_divide(layer.in, 16)) : plan.width / 16;
     planned.out_tiles = last ? 1 : plan.width / 8;
     planned.weights = plan.weights;
-    plan.weights += std::int64_t{planned.chunks} * planned.functions * planned.out_tiles * 128;
-    plan.functions = std::max(plan.functions, planned.functions);
+    const int functions = plan.expansions[l].functions;
+    plan.weights += std::int64_t{planned.chunks} * functions * planned.out_tiles * 128;
+    plan.functions = std::max(plan.functions, functions);
   }
   plan.round = chunks_a_round(plan);
   plan.vectors =
