@@ -167,6 +167,8 @@ class CudaBackend : public Backend {
   FeatureRows settle_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
   // train.cu
   void enqueue_update(Model& model, DeviceModel& device, const Optimizer& optimizer);
+  /// Seconds that it takes where every parameter has a gradient.
+  double time_update(Model& model, DeviceModel& device, const Optimizer& optimizer);
   void enqueue_step(Model& model, DeviceModel& device, const DeviceBatch& batch,
                     const Optimizer& optimizer);
   void launch_step(Model& model, DeviceModel& device, const DeviceBatch& batch,

@@ -103,6 +103,7 @@ KB_DEVICE V load_cached(const V* at) {
   return *emulator::global(at, sizeof(V));
 }
 
+KB_DEVICE void store_two(float2* at, float a, float b) { *emulator::global(at, 8) = float2{a, b}; }
 KB_DEVICE void add1(float* at, float v) { *emulator::global(at, 4) += v; }
 KB_DEVICE void add2(float* at, float2 v) {
   emulator::global(at, 8);

@@ -212,7 +212,7 @@ KB_DEVICE void backward_layer(const BackwardLayer& layer, const float (&dy)[kTil
   const RowStatistics<kTiles> s = load_statistics<S, kTiles>(layer);
   float sum[kTiles][2] = {}, dot[kTiles][2] = {};
   const Element* tiles = nullptr;
-#pragma unroll
+#pragma unroll S::kUnroll
   for (int c = 0; c < S::kChunks; ++c) {
     if (c % S::kRound == 0)
       tiles = fetch_round<Element>(layer.plan, layer.shape, layer.l, c / S::kRound, X::kSize,
@@ -222,6 +222,8 @@ KB_DEVICE void backward_layer(const BackwardLayer& layer, const float (&dy)[kTil
     load_saved<S, F>(layer, c, unit);
     backward_chunk<F, X, W, kTiles, kOut>(layer, c, unit, s, my_dy, tiles + place * kOut * 128,
                                           my_phi + place * 16, dz, past);
+    // Read again rather than kept: registers are what there is least of.
+    if constexpr (X::kNorm) load_saved<S, F>(layer, c, unit);
     if (X::kNorm && here.norm) add_norm_gradient<W>(unit, dz, layer.l, c, layer.partials);
 #pragma unroll
     for (int m = 0; m < kTiles; ++m)
@@ -237,11 +239,12 @@ KB_DEVICE void backward_layer(const BackwardLayer& layer, const float (&dy)[kTil
             dot[m][i >> 1] = fmaf(d, unit.v[m][j][i], dot[m][i >> 1]);
             d *= s.inverse[m][i >> 1];
           }
-          dx[m][2 * c + j][i] = d + past.v[m][j][i];
+          dz.v[m][j][i] = d + past.v[m][j][i];
         }
+    set_chunk(dx, c, dz);
     if ((c + 1) % S::kRound != 0) continue;
     __syncthreads();
-    add_weight_gradient<S, F, kGradientUnit<X, W>, kOut>(
+    add_weight_gradient<S, F, kGradientUnit<X, kOut>, kOut>(
         phi, S::kPhiStride, reinterpret_cast<const Element*>(layer.shared + layer.shape.dy),
         layer.shape.rows(), S::kRoundTiles, layer.partials,
         layer.partials.tiles + std::int64_t{c / S::kRound} * S::kRoundTiles * 16 * kOut * 8);
@@ -267,6 +270,7 @@ KB_DEVICE bool backward_features(const BackwardLayer& layer, const WarpRows<F>& 
   const int g = lane_id() >> 2, t = lane_id() & 3;
   bool overflow = false;
   const Element* tiles = nullptr;
+#pragma unroll 1
   for (int c = 0; c < here.chunks; ++c) {
     const int place = c % S::kRound * X::kSize;
     if (place == 0)
@@ -293,7 +297,7 @@ KB_DEVICE bool backward_features(const BackwardLayer& layer, const WarpRows<F>& 
     if ((c + 1) % S::kRound != 0 && !last) continue;
     const int round = c / S::kRound;
     __syncthreads();
-    add_weight_gradient<S, F, kGradientUnit<X, W>, kOut>(
+    add_weight_gradient<S, F, kGradientUnit<X, kOut>, kOut>(
         phi, S::kPhiStride, reinterpret_cast<const Element*>(layer.shared + layer.shape.dy),
         layer.shape.rows(), (c - round * S::kRound + 1) * X::kSize, layer.partials,
         layer.partials.tiles + std::int64_t{round} * S::kRoundTiles * 16 * kOut * 8);
@@ -319,10 +323,11 @@ struct Passes {
   template <class GetLayer>
   KB_DEVICE static bool backward(GetLayer&& layer, const WarpRows<F>& rows, int count,
                                  const float (&dy)[kTiles][1][4], typename F::Element* dfeatures) {
-    float d[kTiles][W / 8][4];
+    float d[kTiles][W / 8][4] = {};
     backward_layer<F, X, W, kTiles, 1>(layer(count - 1), dy, d);
+#pragma unroll 1
     for (int l = count - 2; l > 0; --l) {
-      float next[kTiles][W / 8][4];
+      float next[kTiles][W / 8][4] = {};
       backward_layer<F, X, W, kTiles, W / 8>(layer(l), d, next);
 #pragma unroll
       for (int m = 0; m < kTiles; ++m)

@@ -203,16 +203,6 @@ KB_DEVICE void add_round_gradient(const BackwardLayer& layer, int c) {
   __syncthreads();
 }
 
-/// Columns of chunk `c` become its numbers: chosen among registers, of which an array can have no
-/// index that is not known.
-template <int kColumns>
-KB_DEVICE void set_chunk(float (&x)[1][kColumns][4], int c, const Chunk<1>& chunk) {
-#pragma unroll
-  for (int j = 0; j < kColumns; ++j)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[0][j][i] = j / 2 == c ? chunk.v[0][j % 2][i] : x[0][j][i];
-}
-
 /// One layer: `d` is its outputs' slopes and becomes its inputs'; the first layer's go to `to`
 /// instead. True if one of those overflowed.
 template <class F, int W>
@@ -292,6 +282,8 @@ struct Passes<F, AnyBasis, W, 1> {
   }
 };
 
+template <int W>
+inline constexpr int kFusedBlocks<AnyBasis, W> = W <= 32 ? 2 : 1;
 template <int W>
 inline constexpr int kPredictTiles<AnyBasis, W> = 1;
 template <int W>

@@ -44,18 +44,12 @@ KB_DEVICE void forward_layer(const FusedPlan& plan, const FusedShape& shape, int
   const X expansion = X::of(plan.layers[l]);
   begin_sum<W>(shape, l, shared, sum);
   const typename F::Element* tiles = nullptr;
-#pragma unroll
+#pragma unroll S::kUnroll
   for (int c = 0; c < S::kChunks; ++c) {
     if (c % S::kRound == 0)
       tiles = fetch_round<typename F::Element>(plan, shape, l, c / S::kRound, X::kSize,
                                                S::kRoundTiles, weights, shared);
-    Chunk<kTiles> chunk;
-#pragma unroll
-    for (int m = 0; m < kTiles; ++m)
-#pragma unroll
-      for (int j = 0; j < 2; ++j)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) chunk.v[m][j][i] = x[m][2 * c + j][i];
+    const Chunk<kTiles> chunk = get_chunk(x, c);
     typename F::Left a[kTiles][X::kSize];
     expand<F, X, W>(expansion, shape, l, c, chunk, s, shared, a);
     multiply<F, X, kTiles, kOut>(a, tiles + c % S::kRound * X::kSize * kOut * 128, sum);
@@ -73,6 +67,7 @@ KB_DEVICE void forward_features(const FusedPlan& plan, const FusedShape& shape, 
   const RowStatistics<kTiles> none = no_norm<kTiles>();
   begin_sum<W>(shape, 0, shared, sum);
   const typename F::Element* tiles = nullptr;
+#pragma unroll 1
   for (int c = 0; c < layer.chunks; ++c) {
     if (c % S::kRound == 0)
       tiles = fetch_round<typename F::Element>(plan, shape, 0, c / S::kRound, X::kSize,
@@ -95,6 +90,7 @@ KB_DEVICE void forward(const FusedPlan& plan, const FusedShape& shape, const voi
   RowStatistics<kTiles> s = no_norm<kTiles>();
   forward_features<F, X, W>(plan, shape, weights, rows, shared, x);
   const int last = plan.count - 1;
+#pragma unroll 1
   for (int l = 1; l <= last; ++l) {
     const bool norm = X::kNorm && plan.layers[l].norm;
     if constexpr (X::kNorm) normalise(norm, x, s);

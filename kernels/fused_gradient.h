@@ -16,40 +16,55 @@ struct Partials {
   bool fresh;
 };
 
-/// Sums over a warp's rows of column 8j + 2t + e, in the lanes of g = 0.
-KB_DEVICE float column_sum(float v) {
-  v += shuffle_xor(v, 4);
-  v += shuffle_xor(v, 8);
-  return v + shuffle_xor(v, 16);
+/// Sums over a warp's rows of eight numbers that each of its lanes holds; a lane of row g is given
+/// number g's. By halves: seven shuffles, where a sum for itself each would take 24.
+KB_DEVICE float sum_rows(float (&v)[8]) {
+  const int g = lane_id() >> 2;
+  // Lanes are known to be together here, so that shuffles need not look.
+  __syncwarp();
+#pragma unroll
+  for (int half = 4; half > 0; half /= 2)
+#pragma unroll
+    for (int i = 0; i < half; ++i) {
+      const bool upper = (g & half) != 0;
+      const float kept = upper ? v[i + half] : v[i], sent = upper ? v[i] : v[i + half];
+      v[i] = kept + shuffle_xor(sent, half * 4);
+    }
+  return v[0];
 }
 
-/// Two numbers of a warp's vectors as they were, asked for before what is added to them is known.
-KB_DEVICE float2 vectors_before(const float* at, const Partials& p) {
-  return p.fresh ? float2{0, 0} : *reinterpret_cast<const float2*>(at);
-}
+/// A number of a warp's vectors as it was, asked for before what is added to it is known.
+KB_DEVICE float vector_before(const float* at, const Partials& p) { return p.fresh ? 0 : *at; }
 
 /// Adds the columns' sums of dy to the layer's bias gradient.
 template <int W, int kTiles, int kOut>
 KB_DEVICE void add_bias_gradient(const float (&dy)[kTiles][kOut][4], int l, const Partials& p) {
-  const int lane = lane_id();
-  float* at = p.vectors + l * 3 * W + 2 * (lane & 3);
-  float2 before[kOut];
+  // Four tiles of outputs have eight columns a lane.
+  constexpr int kGroups = (kOut + 3) / 4;
+  const int g = lane_id() >> 2, t = lane_id() & 3;
+  float* at = p.vectors + l * 3 * W + (g >> 1) * 8 + 2 * t + (g & 1);
+  const bool holds = (g >> 1) < kOut;
+  float before[kGroups] = {};
 #pragma unroll
-  for (int j = 0; j < kOut; ++j) before[j] = vectors_before(at + j * 8, p);
+  for (int q = 0; q < kGroups; ++q)
+    if (holds) before[q] = vector_before(at + q * 32, p);
 #pragma unroll
-  for (int j = 0; j < kOut; ++j) {
-    float sum[2] = {0, 0};
+  for (int q = 0; q < kGroups; ++q) {
+    float v[8] = {};
 #pragma unroll
-    for (int m = 0; m < kTiles; ++m)
+    for (int j = 0; j < 4 && q * 4 + j < kOut; ++j)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) sum[i & 1] += dy[m][j][i];
-    const float a = column_sum(sum[0]), b = column_sum(sum[1]);
-    if (lane < 4) *reinterpret_cast<float2*>(at + j * 8) = float2{before[j].x + a, before[j].y + b};
+      for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) v[2 * j + (i & 1)] += dy[m][q * 4 + j][i];
+    const float sum = sum_rows(v);
+    if (holds) at[q * 32] = before[q] + sum;
   }
 }
 
 /// The block's share of the weights' gradient: expansions' transpose times slopes, tiles of 16
-/// expanded inputs by 8 outputs shared out among the warps.
+/// expanded inputs by 8 outputs shared out among the warps. Columns past the last tile are
+/// multiplied with the others, and left.
 template <class S, class F, int kUnit, int kOut>
 KB_DEVICE void add_weight_gradient(const typename F::Element* phi, int phi_stride,
                                    const typename F::Element* dy, int rows, int tiles,
@@ -58,11 +73,12 @@ KB_DEVICE void add_weight_gradient(const typename F::Element* phi, int phi_strid
   const int warp = static_cast<int>(threadIdx.x) >> 5, warps = static_cast<int>(blockDim.x) >> 5;
   const int g = lane_id() >> 2, t = lane_id() & 3;
   const int units = (tiles + kUnit - 1) / kUnit * kPairs;
+#pragma unroll 1
   for (int unit = warp; unit < units; unit += warps) {
     const int first = unit / kPairs * kUnit, pair = unit % kPairs;
+    float* const lane_to = to + (first * 16 + g) * (kOut * 8) + pair * 16 + 2 * t;
     const auto place = [&](int i, int q, int h) {
-      return reinterpret_cast<float2*>(to + ((first + i) * 16 + h * 8 + g) * (kOut * 8) +
-                                       (pair * 2 + q) * 8 + 2 * t);
+      return reinterpret_cast<float2*>(lane_to + (i * 16 + h * 8) * (kOut * 8) + q * 8);
     };
     // Asked for before the products, so that they are there after them.
     float2 before[kUnit][kSide][2] = {};
@@ -75,31 +91,34 @@ KB_DEVICE void add_weight_gradient(const typename F::Element* phi, int phi_strid
           for (int h = 0; h < 2; ++h)
             if (first + i < tiles) before[i][q][h] = *place(i, q, h);
     float sum[kUnit][kSide][4] = {};
+    const typename F::Element *left = phi + first * 16, *right = dy + pair * 16;
+#pragma unroll 2
     for (int row = 0; row < rows; row += 16) {
+      // All are under way before the first is waited for.
       typename F::Right b[2];
       if constexpr (kOut == 1)
-        F::rows_to_sum(dy + row * S::kRowStride, S::kRowStride, b[0]);
+        F::rows_to_sum(right, S::kRowStride, b[0]);
       else
-        F::rows_to_sum(dy + row * S::kRowStride + pair * 16, S::kRowStride, b);
+        F::rows_to_sum(right, S::kRowStride, b);
+      typename F::Left a[kUnit];
 #pragma unroll
-      for (int i = 0; i < kUnit; ++i) {
-        if (first + i >= tiles) continue;
-        const typename F::Left a =
-            F::rows_transposed(phi + row * phi_stride + (first + i) * 16, phi_stride);
+      for (int i = 0; i < kUnit; ++i) a[i] = F::rows_transposed(left + i * 16, phi_stride);
 #pragma unroll
-        for (int q = 0; q < kSide; ++q) F::multiply(sum[i][q], a, b[q]);
-      }
+      for (int i = 0; i < kUnit; ++i)
+#pragma unroll
+        for (int q = 0; q < kSide; ++q) F::multiply(sum[i][q], a[i], b[q]);
+      left += 16 * phi_stride;
+      right += 16 * S::kRowStride;
     }
 #pragma unroll
-    for (int i = 0; i < kUnit; ++i) {
-      if (first + i >= tiles) continue;
+    for (int i = 0; i < kUnit; ++i)
 #pragma unroll
       for (int q = 0; q < kSide; ++q)
 #pragma unroll
         for (int h = 0; h < 2; ++h)
-          *place(i, q, h) = float2{before[i][q][h].x + sum[i][q][2 * h],
-                                   before[i][q][h].y + sum[i][q][2 * h + 1]};
-    }
+          if (first + i < tiles)
+            store_two(place(i, q, h), before[i][q][h].x + sum[i][q][2 * h],
+                      before[i][q][h].y + sum[i][q][2 * h + 1]);
   }
 }
 
@@ -107,33 +126,29 @@ KB_DEVICE void add_weight_gradient(const typename F::Element* phi, int phi_strid
 template <int W, int kTiles>
 KB_DEVICE void add_norm_gradient(const Chunk<kTiles>& unit, const Chunk<kTiles>& dz, int l, int c,
                                  const Partials& p) {
-  const int lane = lane_id();
-  float* at = p.vectors + l * 3 * W + W + c * 16 + 2 * (lane & 3);
-  float2 before[2][2];
+  const int g = lane_id() >> 2, t = lane_id() & 3;
+  float* at =
+      p.vectors + l * 3 * W + W + (g >> 2) * W + c * 16 + (g >> 1) % 2 * 8 + 2 * t + (g & 1);
+  const float before = vector_before(at, p);
+  float v[8] = {};
 #pragma unroll
-  for (int j = 0; j < 2; ++j)
+  for (int m = 0; m < kTiles; ++m)
 #pragma unroll
-    for (int part = 0; part < 2; ++part) before[j][part] = vectors_before(at + part * W + j * 8, p);
-#pragma unroll
-  for (int j = 0; j < 2; ++j) {
-    float weight[2] = {0, 0}, bias[2] = {0, 0};
-#pragma unroll
-    for (int m = 0; m < kTiles; ++m)
+    for (int j = 0; j < 2; ++j)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        weight[i & 1] = fmaf(dz.v[m][j][i], unit.v[m][j][i], weight[i & 1]);
-        bias[i & 1] += dz.v[m][j][i];
+        float& weight = v[2 * j + (i & 1)];
+        weight = fmaf(dz.v[m][j][i], unit.v[m][j][i], weight);
+        v[4 + 2 * j + (i & 1)] += dz.v[m][j][i];
       }
-    const float w0 = column_sum(weight[0]), w1 = column_sum(weight[1]);
-    const float b0 = column_sum(bias[0]), b1 = column_sum(bias[1]);
-    if (lane >= 4) continue;
-    *reinterpret_cast<float2*>(at + j * 8) = float2{before[j][0].x + w0, before[j][0].y + w1};
-    *reinterpret_cast<float2*>(at + W + j * 8) = float2{before[j][1].x + b0, before[j][1].y + b1};
-  }
+  *at = before + sum_rows(v);
 }
 
-/// How many tiles of expanded inputs a warp multiplies at a time.
-template <class X, int W>
-inline constexpr int kGradientUnit = X::kSize == 9 ? 3 : (W == 16 ? 1 : 2);
+/// How many tiles of expanded inputs a warp multiplies at a time, so that eight warps have work and
+/// none has twice another's.
+template <class X, int kOut>
+inline constexpr int kGradientUnit = X::kSize == 1 ? (kOut < 8 ? 1 : 2)
+                                     : kOut == 8   ? 5
+                                                   : 2;
 
 }  // namespace kanbench::cuda

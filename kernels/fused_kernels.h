@@ -58,8 +58,12 @@ KB_DEVICE void store_prediction(const FusedOutput& output, std::int64_t at, floa
   if (to.voxels) store_voxel(to.voxels, to.dtype, to.low, to.high, at, value);
 }
 
+/// Blocks that a multiprocessor is to have room for: two hide each other's waiting.
+template <class X, int W>
+inline constexpr int kFusedBlocks = W <= (X::kSize == 1 ? 64 : 16) ? 2 : 1;
+
 template <class F, class X, int W, int kTiles>
-KB_KERNEL2(kFusedThreads, 1)
+KB_KERNEL2(kFusedThreads, (kFusedBlocks<X, W>))
 fused_predict_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
   using Element = typename F::Element;
   constexpr int kRows = 16 * kTiles, kLanes = 32 / kRows;
@@ -102,15 +106,15 @@ fused_predict_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
 /// Sums over a lane's rows.
 struct LaneSums {
   double loss = 0, squared_error = 0;
-  bool overflow = false;
 };
 
 /// Loss and slope of the rows whose prediction this lane holds; `target(row)` is asked by all.
 template <int kTiles, class Target>
-KB_DEVICE void measure(const FusedPlan& plan, const FusedArguments& a, float scale,
-                       std::int64_t row0, const float (&out)[kTiles][1][4], Target&& target,
-                       float (&dy)[kTiles][1][4], LaneSums& sums) {
+KB_DEVICE void measure(const FusedPlan& plan, const FusedArguments& a, std::int64_t row0,
+                       const float (&out)[kTiles][1][4], Target&& target, float (&dy)[kTiles][1][4],
+                       LaneSums& sums) {
   const int lane = lane_id();
+  const float scale = a.scale * a.state->loss_scale;
 #pragma unroll
   for (int m = 0; m < kTiles; ++m)
 #pragma unroll
@@ -130,10 +134,8 @@ KB_DEVICE void measure(const FusedPlan& plan, const FusedArguments& a, float sca
     }
 }
 
-/// The block's sums to its place, and a flag where a gradient overflowed; `room` is shared memory
-/// that nothing needs any more.
+/// The block's sums to its place; `room` is shared memory that nothing needs any more.
 KB_DEVICE void store_sums(const LaneSums& sums, const FusedArguments& a, double* room) {
-  if (any(sums.overflow) && lane_id() == 0) or_u32(&a.state->overflow, 1);
   __syncthreads();
   const double loss = block_sum(sums.loss, room);
   __syncthreads();
@@ -163,14 +165,13 @@ KB_DEVICE bool backward(const FusedPlan& plan, const FusedShape& shape, const Fu
 }
 
 template <class F, class X, int W, int kTiles, bool kWhole>
-KB_KERNEL2(kFusedThreads, 1)
+KB_KERNEL2(kFusedThreads, (kFusedBlocks<X, W>))
 fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
   using Element = typename F::Element;
   constexpr int kRows = 16 * kTiles, kLanes = 32 / kRows;
   KB_SHARED(unsigned char, shared);
   fetch_parameters(plan, shape, a.weights, a.vectors, shared);
   const int warp = static_cast<int>(threadIdx.x) >> 5, lane = lane_id();
-  const float loss_scale = a.state->loss_scale, scale = a.scale * loss_scale;
   const std::int64_t tiles = (a.rows + shape.rows() - 1) / shape.rows();
   Element* tile_features = reinterpret_cast<Element*>(shared + shape.features) +
                            warp * plan.layers[0].chunks * 16 * kRows;
@@ -198,14 +199,15 @@ fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
     float out[kTiles][1][4], dy[kTiles][1][4];
     Passes<F, X, W, kTiles>::template forward<true>(plan, shape, a.weights, rows, shared, out);
     measure<kTiles>(
-        plan, a, scale, row0, out, [&](int i) { return shuffle(wanted, i); }, dy, sums);
-    sums.overflow |=
+        plan, a, row0, out, [&](int i) { return shuffle(wanted, i); }, dy, sums);
+    const bool overflow =
         backward<F, X, W, kTiles>(plan, shape, a, rows, tile == blockIdx.x, dy, dfeatures, shared);
+    if (any(overflow) && lane == 0) or_u32(&a.state->overflow, 1);
     if constexpr (kWhole) {
       __syncwarp();
       if (row < a.rows)
         scatter_row<F>(a.grid, a.gradient, lane / kRows, kLanes, point, tile_features, kRows,
-                       lane % kRows, 1.0f / loss_scale);
+                       lane % kRows, 1.0f / a.state->loss_scale);
     }
   }
   store_sums(sums, a, reinterpret_cast<double*>(shared + shape.phi));
@@ -221,7 +223,7 @@ struct FusedKernels {
 /// Times 16 rows that a warp holds in registers, as many as leave none to spill; the host's side of
 /// it is fused_rows_a_warp().
 template <class X, int W>
-inline constexpr int kPredictTiles = X::kSize == 1 ? (W < 128 ? 2 : 1) : (W < 64 ? 2 : 1);
+inline constexpr int kPredictTiles = X::kSize == 1 && W < 64 ? 2 : 1;
 template <class X, int W>
 inline constexpr int kTrainTiles = X::kSize == 1 && W < 64 ? 2 : 1;
 

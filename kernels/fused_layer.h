@@ -16,6 +16,9 @@ struct Shape16 {
   static constexpr int kColumns = W / 8, kChunks = W / 16;
   /// Chunks of 16 inputs that are in hand at once: an expansion to nine takes a chunk at a time.
   static constexpr int kRound = X::kSize == 1 ? kChunks : 1;
+  /// Chunks whose code stands one after the other. Nine functions are long enough: several times
+  /// that does not fit the instruction cache, and kernels wait for their own code.
+  static constexpr int kUnroll = X::kSize == 1 ? kChunks : 1;
   /// Tiles of 16 expanded inputs at once, and their row in shared memory.
   static constexpr int kRoundTiles = kRound * X::kSize;
   static constexpr int kPhiStride = kRoundTiles * 16 + F::kPadding;
@@ -75,6 +78,30 @@ template <int kTiles>
 struct Chunk {
   float v[kTiles][2][4];
 };
+
+/// Columns of chunk `c`, chosen among registers, of which an array can have no index that is not
+/// known.
+template <int kTiles, int kColumns>
+KB_DEVICE Chunk<kTiles> get_chunk(const float (&x)[kTiles][kColumns][4], int c) {
+  Chunk<kTiles> chunk = {};
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        chunk.v[m][j % 2][i] = j / 2 == c ? x[m][j][i] : chunk.v[m][j % 2][i];
+  return chunk;
+}
+template <int kTiles, int kColumns>
+KB_DEVICE void set_chunk(float (&x)[kTiles][kColumns][4], int c, const Chunk<kTiles>& chunk) {
+#pragma unroll
+  for (int m = 0; m < kTiles; ++m)
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) x[m][j][i] = j / 2 == c ? chunk.v[m][j % 2][i] : x[m][j][i];
+}
 
 /// Chunk `c` of features that lie as [8 features][row][8]; rows past `valid` are zero.
 template <class F, int kTiles>

@@ -200,9 +200,7 @@ FusedShape lay_out(const FusedPlan& plan, FusedMode mode, int warps, int rows_a_
 
 int fused_rows_a_warp(const FusedPlan& plan, FusedMode mode) {
   if (plan.kind == ExpansionKind::basis) return 16;
-  const bool mlp = plan.kind == ExpansionKind::rectifier;
-  if (mode == FusedMode::predict) return plan.width < (mlp ? 128 : 64) ? 32 : 16;
-  return mlp && plan.width < 64 ? 32 : 16;
+  return plan.kind == ExpansionKind::rectifier && plan.width < 64 ? 32 : 16;
 }
 
 FusedShape shape_fused(const FusedPlan& plan, FusedMode mode, int feature_chunks,

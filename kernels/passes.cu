@@ -1,6 +1,7 @@
 // A model on the device: what is kept beside it, prediction and decoding.
 
 #include <algorithm>
+#include <cmath>
 
 #include "kanbench/error.h"
 #include "kernels/backend.h"
@@ -38,6 +39,15 @@ place_voxels_kernel(Lattice lattice, std::int64_t first, Rows points) {
   }
 }
 
+// Sines of many times their input make of a rounded input another number: a SIREN loses a decibel
+// to the ten bits of the shorter formats.
+bool needs_all_bits(const ModelSpec& spec) {
+  return std::any_of(spec.layers.begin(), spec.layers.end(), [](const Layer& layer) {
+    const auto* sine = std::get_if<basis::Sine>(&layer.basis);
+    return sine && std::abs(sine->omega) > 10;
+  });
+}
+
 }  // namespace
 
 std::vector<Precision> CudaBackend::precisions(const ModelSpec& spec) const {
@@ -50,7 +60,7 @@ std::vector<Precision> CudaBackend::precisions(const ModelSpec& spec) const {
   }
   // The general decoder takes whatever the fused ones do not, in these two.
   all.push_back(Precision::tf32);
-  all.push_back(Precision::fp32);
+  all.insert(needs_all_bits(spec) ? all.begin() : all.end(), Precision::fp32);
   return all;
 }
 

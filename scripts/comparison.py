@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Trains params/zoo.json, every network of the same size, and writes docs/comparison.md.
+"""Trains params/zoo.json, every network of the same size, and writes docs/comparison.md
+and its figures once more, docs/comparison.csv.
 
     scripts/comparison.py [PROGRAM] [RESULTS]
 
@@ -13,6 +14,10 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PARAMETERS = 20000
 REPEATS = 3
+
+
+COLUMNS = ("network_type", "encoder", "n_parameters", "num_neurons", "num_repeats", "avg_psnr",
+           "std_dev_psnr", "avg_ssim", "std_dev_ssim", "device")
 
 
 def number(row, key, digits):
@@ -72,6 +77,10 @@ on yours. `scripts/comparison.py` takes a few minutes; put your volume and your 
 {table(encoders)}
 """
     (ROOT / "docs" / "comparison.md").write_text(text)
+    with open(ROOT / "docs" / "comparison.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
     print(ROOT / "docs" / "comparison.md")
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Everything that only a CUDA device can show, in one call and without a network:
-#   gpu_suite.sh [--emulated] [--budget SECONDS] [OUT]
-# Builds (what the machine lacks comes from third_party/, see scripts/bundle_deps.sh), runs the
-# tests of backends on the device, its microbenchmarks and the speed table, quality against the
-# CPU, one rank by NCCL and two by MPI, 1024^3 voxels resident and streamed, PyTorch beside it, and
+#   gpu_suite.sh [--emulated] [--built] [--budget SECONDS] [--parts NAME,NAME...] [OUT]
+# Builds (what the machine lacks comes from third_party/, see scripts/bundle_deps.sh; --built takes
+# what is in build/gpu as it is), runs the tests of backends on the device, its microbenchmarks and
+# the speed table, quality against the CPU, every network against the CPU, every basis fused and
+# not, one rank by NCCL and two by MPI, 1024^3 voxels resident and streamed, PyTorch beside it, and
 # compute-sanitizer. A part that fails does not stop the others. The table comes last; OUT (default
 # build/gpu_suite) then holds table.txt, summary.json, perf.json, peers.json and log.txt.
 # --emulated does the same at toy sizes on tests/emulator, to try the script itself.
@@ -11,21 +12,28 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 emulated=0
+built=0
 budget=530
+wanted=
 out=build/gpu_suite
 while [ $# -gt 0 ]; do
   case $1 in
     --emulated) emulated=1 ;;
+    --built) built=1 ;;
+    --parts)
+      wanted=${2:?gpu_suite.sh: --parts needs names}
+      shift
+      ;;
     --budget)
       budget=${2:?gpu_suite.sh: --budget needs seconds}
       shift
       ;;
     -h | --help)
-      sed -n '2,10s/^# //p' "$0"
+      sed -n '2,11s/^# //p' "$0"
       exit 0
       ;;
     -*)
-      echo "gpu_suite.sh: unknown option $1; there are --emulated and --budget SECONDS" >&2
+      echo "gpu_suite.sh: unknown option $1; --help names those there are" >&2
       exit 2
       ;;
     *) out=$1 ;;
@@ -42,19 +50,20 @@ if [ "$emulated" = 1 ]; then
   seconds=0.02 limit=220K
 else
   suffix='' program=$build/kanbench volume=256x256x256 large=1024x1024x1024 batch=262144
-  seconds=1 limit=1G
+  seconds=0.5 limit=1G
 fi
 mkdir -p "$out" && rm -rf "$work" && mkdir -p "$work" || exit 1
 parts=$work/parts.tsv
 log=$out/log.txt
 : >"$log"
-rm -f "$out"/{table.txt,summary.json,perf.json,peers.json}
+rm -f "$out"/{table.txt,summary.json,perf.json,peers.json,bases_auto.json,bases_tf32.json}
 
 # part NAME SECONDS COMMAND...: runs it within so many seconds and what is left of the budget.
 # Status 77 means that there was nothing to run on.
 part() {
   local name=$1 most=$2 began=$SECONDS status=0
   shift 2
+  case ,${wanted:-$name}, in *,"$name",*) ;; *) return ;; esac
   local left=$((budget - SECONDS))
   if [ "$left" -lt 5 ]; then
     printf '%s\tno time left\t0\n' "$name" >>"$parts"
@@ -81,10 +90,14 @@ run_part() {
   shift
   timeout -k 5 "$most" bash -c "$(declare -f); $(settings); $*"
 }
-settings() { declare -p emulated build work jobs configs suffix program volume large batch seconds \
+settings() { declare -p emulated built build work jobs configs suffix program volume large batch seconds \
   limit out; }
 
 build_all() {
+  if [ "$built" = 1 ]; then
+    "$program" --version
+    return
+  fi
   local options=(-DCMAKE_BUILD_TYPE=Release -DKANBENCH_CUDA=ON) capability
   if command -v ninja >/dev/null; then options+=(-G Ninja); fi
   if [ "$emulated" = 1 ]; then
@@ -108,10 +121,18 @@ show_devices() {
   "$program" info --devices | grep -q cuda
 }
 
+# Whole programs: a process a test would spend most of its time on starting the device. In eight
+# shares at once, as plain loops on the CPU take the longest.
 run_tests() {
-  local choice=(-L '^device$')
-  if [ "$emulated" = 1 ]; then choice=(-R CudaMicrobench); fi
-  ctest --test-dir "$build" "${choice[@]}" --output-on-failure --timeout 120
+  if [ "$emulated" = 1 ]; then
+    ctest --test-dir "$build" -R CudaMicrobench --output-on-failure --timeout 120
+    return
+  fi
+  export GTEST_TOTAL_SHARDS=8 GTEST_BRIEF=1
+  # shellcheck disable=SC2016
+  xargs -I{} sh -c 'seq 0 7 | sed "s/$/ {}/"' <"$build/device_tests.txt" |
+    xargs -P 8 -L 1 sh -c 'GTEST_SHARD_INDEX=$1 timeout 100 "$0/$2" || { echo "FAILED: $2"; exit 1; }' \
+      "$build/tests"
 }
 
 make_volumes() {
@@ -148,6 +169,22 @@ train_quality() {
   done
   cmp "$work"/deterministic_1/models_saved/* "$work"/deterministic_2/models_saved/* || status=$?
   return "$status"
+}
+
+# Means of three seeds; docs/comparison.csv has the CPU's.
+train_zoo() {
+  local options=(--repeats 3 --match-parameters 20000)
+  if [ "$emulated" = 1 ]; then options=(--test-epoch --run-index 0 --run-index 1); fi
+  train zoo params/zoo.json demo_data --device cuda --save-mode none "${options[@]}"
+}
+
+measure_bases() {
+  local precision
+  for precision in auto tf32; do
+    "$program" perf --device cuda --params "$configs/bases$suffix.json" --data-dir "$work/data" \
+      --batch-size "$batch" --seconds "$(awk "BEGIN{print $seconds/5}")" --precision "$precision" \
+      --json "$out/bases_$precision.json" || return
+  done
 }
 
 train_large() {
@@ -216,9 +253,11 @@ sanitize() {
 part build 280 build_all
 part devices 20 show_devices
 part volumes 60 make_volumes
-part tests 100 run_tests
+part tests 150 run_tests
 part speed 120 measure_speed
 part quality 90 train_quality
+part zoo 120 train_zoo
+part bases 90 measure_bases
 part nccl 40 train_nccl
 part mpi 60 train_mpi
 part large 90 train_large
@@ -226,6 +265,7 @@ part peers 120 time_peers
 part sanitizer 90 sanitize
 
 python3 scripts/gpu_suite_table.py --work "$work" --out "$out" --targets "$configs/targets.json" \
+  --comparison docs/comparison.csv \
   --emulated "$emulated" | tee "$out/table.txt"
 if [ "${PIPESTATUS[0]}" -ne 0 ]; then cat "$parts"; fi
 ! grep -qE 'failed|out of time|no time' "$parts"

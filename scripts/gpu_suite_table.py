@@ -107,6 +107,70 @@ def judge_quality(work: Path, most: dict[str, float]) -> list[dict]:
     return found
 
 
+def judge_zoo(work: Path, comparison: Path) -> list[dict]:
+    """Mean PSNR of every network on the device against the CPU's, as far as seeds scatter."""
+    if not comparison.exists():
+        return []
+    with comparison.open() as file:
+        cpu = {(row["network_type"], row["encoder"]): row for row in csv.DictReader(file)}
+    found = []
+    for row in rows(work, "zoo"):
+        other = cpu.get((row["network_type"], row["encoder"]))
+        if other is None or row["num_repeats"] != other["num_repeats"]:
+            continue
+        ours, theirs = (float(r["avg_psnr"] or "nan") for r in (row, other))
+        spread = sum(float(r["std_dev_psnr"] or 0) ** 2 for r in (row, other))
+        allowed = 0.2 + 2 * (spread / float(row["num_repeats"])) ** 0.5
+        entry = {"network_type": row["network_type"], "encoder": row["encoder"]}
+        entry |= {"precision": row["precision"], "seconds": float(row["train_seconds"])}
+        entry |= {"psnr": ours, "psnr_cpu": theirs, "holds": ours >= theirs - allowed}
+        found.append(entry)
+    return found
+
+
+def print_zoo(zoo: list[dict]) -> None:
+    if zoo:
+        print(f"zoo: {sum(r['holds'] for r in zoo)} of {len(zoo)} networks as good as on the CPU")
+    for row in zoo:
+        if not row["holds"]:
+            print(
+                f"  {row['network_type']:<16}{row['encoder']:<20}{row['precision']:<6}"
+                f"{row['psnr']:.2f} dB, on the CPU {row['psnr_cpu']:.2f} dB"
+            )
+
+
+def decoder_seconds(result: dict) -> float:
+    return sum(s["seconds"] for s in result["stages"] if s["name"] == "decoder")
+
+
+def compare_bases(default: dict, general: dict) -> list[dict]:
+    """A decoder's way there and back by default and in tf32, where few are fused."""
+    other = {r["network_type"]: r for r in general.get("results", [])}
+    found = []
+    for result in default.get("results", []):
+        kind = result["network_type"]
+        entry = {"network_type": kind, "precision": result["precision"]}
+        entry |= {"training": result["training_samples_per_second"]}
+        entry |= {"decoding": result["decoded_voxels_per_second"]}
+        entry |= {"decoder_ms": 1e3 * decoder_seconds(result)}
+        if kind in other:
+            entry["tf32_training"] = other[kind]["training_samples_per_second"]
+            entry["tf32_decoder_ms"] = 1e3 * decoder_seconds(other[kind])
+        found.append(entry)
+    return found
+
+
+def print_bases(bases: list[dict]) -> None:
+    if bases:
+        print("decoder there and back, 2 x 64: ms by default, in tf32; training/s, decoding/s")
+    for row in bases:
+        print(
+            f"  {row['network_type']:<16}{row['precision']:<6}{row['decoder_ms']:>8.3f}"
+            f"{row.get('tf32_decoder_ms', float('nan')):>9.3f}{number(row['training']):>10}"
+            f"{number(row['decoding']):>10}"
+        )
+
+
 def judge_large(work: Path, targets: dict, judged: bool) -> list[dict]:
     streamed = {row["network_type"]: row for row in rows(work, "streamed")}
     found = []
@@ -147,6 +211,7 @@ def main() -> None:
     add("--work", type=Path, required=True, help="what the parts wrote")
     add("--out", type=Path, required=True)
     add("--targets", type=Path, required=True, help="what must hold")
+    add("--comparison", type=Path, required=True, help="the CPU's figures of params/zoo.json")
     add("--emulated", type=int, default=0, help="1: speeds say nothing and are not judged")
     args = parser.parse_args()
     targets = json.loads(args.targets.read_text())
@@ -168,6 +233,12 @@ def main() -> None:
             f"{row['dataset']:<12}{row['network_type']:<9}{row['setting']:<6}{row['precision']:<6}"
             f"{row['psnr']:.2f} dB, on the CPU {row['psnr_cpu']:.2f} dB {verdict(row['holds'])}"
         )
+    summary["zoo"] = judge_zoo(args.work, args.comparison)
+    print_zoo(summary["zoo"])
+    summary["bases"] = compare_bases(
+        load(args.out / "bases_auto.json"), load(args.out / "bases_tf32.json")
+    )
+    print_bases(summary["bases"])
     summary["large"] = judge_large(args.work, targets, judged)
     print_large(summary["large"])
     if peers:

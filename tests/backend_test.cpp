@@ -188,8 +188,10 @@ void check_gradient(Backend& backend, const Case& c, Precision precision, const 
   near.gradient *= std::max(1.0, static_cast<double>(c.spec.layers.size()) / 3);
   if (c.slack > 1) near.gradient *= precision == Precision::fp32 ? c.slack : 1.5;
   const bool l1 = std::holds_alternative<loss::L1>(loss);
+  // A device has rectifiers by the thousand, and its own order of sums.
+  if (!KANBENCH_EMULATED && precision != Precision::fp32) near.gradient *= 1.5;
   if (l1 && c.label.rfind("shallow", 0) == 0)
-    near.gradient /= precision == Precision::fp16 ? 20 : 5;
+    near.gradient /= !KANBENCH_EMULATED || precision != Precision::fp16 ? 5 : 20;
   EXPECT_TRUE(sums.finite) << where;
   EXPECT_NEAR(sums.loss, total, near.value * static_cast<double>(rows)) << where;
   const std::vector<float> gradient = download(model.gradient(), backend);

@@ -297,7 +297,7 @@ TEST(CudaGrid, AGradientThatIsNotFiniteStaysSo) {
 TEST(CudaGrid, PlansByDeviceAndBatch) {
   const GridInfo grid = make_grid(layout_of(2), 2);
   EXPECT_EQ(plan_scatter(grid, 1 << 18, 8, 0, 108).adds, RowAdds::lanes);
-  EXPECT_EQ(plan_scatter(grid, 1 << 18, 9, 0, 132).adds, RowAdds::vectors);
+  EXPECT_EQ(plan_scatter(grid, 1 << 18, 9, 0, 132).adds, RowAdds::pairs);
   EXPECT_EQ(plan_scatter(grid, 1 << 18, 9, 0, 132).shared_levels, 0);
   const std::int64_t first = grid.levels[0].level.entries * 8,
                      second = grid.levels[1].level.entries * 8;

@@ -99,6 +99,7 @@ std::vector<Config> configs() {
   return {{"Mlp", entry("mlp"), "fp16", {"bf16", "tf32", "fp32"}},
           {"FastKan", entry("fastkan"), "fp16", {"bf16", "tf32", "fp32"}},
           {"GeneralDecoder", wide, "tf32", {"fp32"}},
+          {"Sines", entry("siren"), "fp32", {}},
           {"PointsAlone", coarse, "fp16", {"fp32"}}};
 }
 

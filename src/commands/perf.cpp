@@ -82,7 +82,7 @@ void print(const Timing& t) {
                      fixed(s.seconds * 1e9 / static_cast<double>(t.batch_size), 1),
                      fixed(s.flops / s.seconds * 1e-9, 1), fixed(s.bytes / s.seconds * 1e-9, 1),
                      fixed(100 * s.fraction_of_ceiling, 0) + " %", s.ceiling});
-  std::cout << format_table(table);
+  std::cout << format_table(table) << std::flush;
 }
 
 // What is timed, and on what.
