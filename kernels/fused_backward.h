@@ -108,7 +108,8 @@ KB_DEVICE void backward_chunk(const BackwardLayer& layer, int c, const Chunk<kTi
   };
   store_expansion<S, F, X, kTiles>(expansion, phi, input);
   typename X::Slope slope[kTiles][2][4];
-#pragma unroll
+  // In a row, each of the widest's would keep all of dy in registers.
+#pragma unroll(W < 128 ? X::kSize : 1)
   for (int k = 0; k < X::kSize; ++k) {
     float dphi[kTiles][2][4];
     multiply_back<S, F, kTiles, kOut>(dy, tiles + k * kOut * 128, dphi);

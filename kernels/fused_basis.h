@@ -282,8 +282,8 @@ struct Passes<F, AnyBasis, W, 1> {
   }
 };
 
-template <int W>
-inline constexpr int kFusedBlocks<AnyBasis, W> = W <= 32 ? 2 : 1;
+template <class F>
+inline constexpr int kWidestTwice<F, AnyBasis> = 32;
 template <int W>
 inline constexpr int kPredictTiles<AnyBasis, W> = 1;
 template <int W>

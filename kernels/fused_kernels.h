@@ -58,12 +58,17 @@ KB_DEVICE void store_prediction(const FusedOutput& output, std::int64_t at, floa
   if (to.voxels) store_voxel(to.voxels, to.dtype, to.low, to.high, at, value);
 }
 
-/// Blocks that a multiprocessor is to have room for: two hide each other's waiting.
-template <class X, int W>
-inline constexpr int kFusedBlocks = W <= (X::kSize == 1 ? 64 : 16) ? 2 : 1;
+/// The widest layers of which a multiprocessor is to have room for two blocks, which hide each
+/// other's waiting.
+template <class F, class X>
+inline constexpr int kWidestTwice = X::kSize == 1                      ? 64
+                                    : sizeof(typename F::Element) == 2 ? 16
+                                                                       : 0;
+template <class F, class X, int W>
+inline constexpr int kFusedBlocks = W <= kWidestTwice<F, X> ? 2 : 1;
 
 template <class F, class X, int W, int kTiles>
-KB_KERNEL2(kFusedThreads, (kFusedBlocks<X, W>))
+KB_KERNEL2(kFusedThreads, (kFusedBlocks<F, X, W>))
 fused_predict_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
   using Element = typename F::Element;
   constexpr int kRows = 16 * kTiles, kLanes = 32 / kRows;
@@ -165,7 +170,7 @@ KB_DEVICE bool backward(const FusedPlan& plan, const FusedShape& shape, const Fu
 }
 
 template <class F, class X, int W, int kTiles, bool kWhole>
-KB_KERNEL2(kFusedThreads, (kFusedBlocks<X, W>))
+KB_KERNEL2(kFusedThreads, (kFusedBlocks<F, X, W>))
 fused_train_kernel(FusedPlan plan, FusedShape shape, FusedArguments a) {
   using Element = typename F::Element;
   constexpr int kRows = 16 * kTiles, kLanes = 32 / kRows;

@@ -89,6 +89,29 @@ TEST_F(ProgramEncoders, AreCutLikeAHashGrid) {
   }
 }
 
+// Two networks of different cost, each as long as it is told, however few its epochs are.
+TEST_F(ProgramEncoders, AreTrainedForTheSameTime) {
+  Json entry = small_run();
+  entry["network_types"] = {"mlp", "fastkan"};
+  const Outcome done = bench(entry, {"--match-seconds", "0.4", "--save-mode", "none"});
+  ASSERT_EQ(done.status, 0) << done.error;
+  const auto rows = csv(here_ / "results/results.csv");
+  ASSERT_EQ(rows.size(), 2u);
+  for (const auto& row : rows) {
+    EXPECT_EQ(row.at("status"), "finished");
+    EXPECT_EQ(row.at("train_limit_seconds"), "0.4");
+    EXPECT_GE(std::stod(row.at("train_seconds")), 0.4);
+    // The step that was under way ends; this leaves room for a machine that does other things.
+    EXPECT_LT(std::stod(row.at("train_seconds")), 5);
+  }
+  std::ifstream lines_of(here_ / "results/results.jsonl");
+  for (std::string line; std::getline(lines_of, line);)
+    EXPECT_GT(Json::parse(line).at("trials").at(0).at("epochs").size(), 1u);
+  const Outcome refused = bench(entry, {"--match-seconds", "0"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.error.find("--match-seconds"), std::string::npos) << refused.error;
+}
+
 TEST_F(ProgramEncoders, AreListedAndProfiled) {
   const Outcome listed = go({"info", "--encoders", "--json"});
   ASSERT_EQ(listed.status, 0) << listed.error;

@@ -73,18 +73,29 @@ struct BSpline {
   /// of one half.
   template <class T>
   KB_HD T cardinal(T s) const {
+    if (order == 3) return cubic(s);
     const T middle(0.5f * static_cast<float>(order + 1));
     const T a = max0(middle - s), b = max0(middle - T(1) - s), c = max0(middle - T(2) - s);
     switch (order) {
       case 2:
         return T(0.5f) * (a * a - T(3) * (b * b));
-      case 3:
-        return T(1.0f / 6) * (a * a * a - T(4) * (b * b * b));
       case 4:
         return T(1.0f / 24) * (fourth(a) - T(5) * fourth(b) + T(10) * fourth(c));
       default:
         return T(1.0f / 120) * (fourth(a) * a - T(6) * (fourth(b) * b) + T(15) * (fourth(c) * c));
     }
+  }
+  /// (max(2 - s, 0)^3 - 4 max(1 - s, 0)^3) / 6, and its slope by hand.
+  template <class T>
+  KB_HD static T cubic(T s) {
+    const T a = max0(T(2) - s), b = max0(T(1) - s);
+    return T(1.0f / 6) * (a * a * a - T(4) * (b * b * b));
+  }
+  template <class T>
+  KB_HD static Dual<T> cubic(Dual<T> s) {
+    const T a = max0(T(2) - s.v), b = max0(T(1) - s.v);
+    const T a2 = a * a, b2 = T(4) * (b * b);
+    return {T(1.0f / 6) * (a2 * a - b2 * b), T(0.5f) * (b2 - a2) * s.d};
   }
   template <class T>
   KB_HD static T fourth(T x) {
