@@ -72,14 +72,22 @@ KB_DEVICE int find_layer(const FusedPlan& plan, std::int64_t i) {
   return l;
 }
 
+// Where inner parameter `i` of all lies, and what it is where it is not learned or of no input.
+KB_DEVICE std::int64_t find_inner(const FusedPlan& plan, std::int64_t i, float& otherwise) {
+  int l = 0;
+  while (l + 1 < plan.count && i >= plan.expansions[l + 1].inner_at) ++l;
+  const FusedExpansion& own = plan.expansions[l];
+  const int place = static_cast<int>(i) - own.inner_at, p = place % own.inner;
+  visit(own.basis, [&]<class B>(const B& basis) {
+    if constexpr (kHasInner<B>) otherwise = basis.start(p);
+  });
+  const bool real = own.learned && (!own.by_input || place / own.inner < plan.layers[l].in);
+  return real ? plan.layers[l].at.inner + place : -1;
+}
+
 // Where vector number `i` lies, and what it is where the layer has none.
 KB_DEVICE std::int64_t find_vector(const FusedPlan& plan, std::int64_t i, float& otherwise) {
-  if (i >= plan.inner_begin()) {
-    const int place = static_cast<int>(i - plan.inner_begin()), p = place % kMostFusedInner;
-    const FusedExpansion& own = plan.expansions[place / kMostFusedInner];
-    otherwise = own.inner_start[p];
-    return p < own.inner ? plan.layers[place / kMostFusedInner].at.inner + p : -1;
-  }
+  if (i >= plan.inner_begin()) return find_inner(plan, i - plan.inner_begin(), otherwise);
   const int l = static_cast<int>(i / (3 * plan.width)), place = static_cast<int>(i % plan.width);
   const int part = static_cast<int>(i / plan.width % 3);
   const FusedLayer& layer = plan.layers[l];

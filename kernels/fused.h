@@ -22,8 +22,8 @@ inline constexpr int kMostFusedLayers = 9;
 inline constexpr int kMostCoefficients = 12;
 /// Bernstein's degree at most, as its polynomials are all at hand at once.
 inline constexpr int kMostFusedBernstein = 7;
-/// Inner parameters at most, where the kernels read them.
-inline constexpr int kMostFusedInner = 10;
+/// Inner parameters that a layer learns as its own at most: they are differentiated one by one.
+inline constexpr int kMostLayerInner = 10;
 
 /// What each input becomes: see expansion.h, and fused_basis.h for what is neither.
 enum class ExpansionKind { rectifier, gaussians, basis };
@@ -50,10 +50,10 @@ struct FusedExpansion {
   PackedBasis basis;
   Activation activation = Activation::none, base_activation = Activation::silu;
   bool base_normalised = false;
-  /// How many inner parameters it learns, as its own; and what all of them are where they are
-  /// fixed.
-  int inner = 0;
-  float inner_start[kMostFusedInner] = {};
+  /// Inner parameters that the kernels read, 0 where a basis' functions stand for themselves;
+  /// whether they are learned, and each input's own; where they begin among the plan's.
+  int inner = 0, inner_at = 0;
+  bool learned = false, by_input = false;
 };
 
 struct FusedPlan {
@@ -64,7 +64,7 @@ struct FusedPlan {
   int count = 0;
   FusedLayer layers[kMostFusedLayers];
   /// Packed numbers: all tiles; bias, norm weight and norm bias of every layer, `width` each, and
-  /// for any basis kMostFusedInner inner parameters of every layer.
+  /// for any basis the inner parameters that are read, of a layer or of all its inputs.
   std::int64_t weights = 0, vectors = 0;
   OutputActivation output = OutputActivation::none;
   FusedExpansion expansions[kMostFusedLayers];
@@ -79,11 +79,11 @@ struct FusedPlan {
 };
 
 /// The plan for `spec`, or none: one to eight hidden layers of equally many neurons, one output, no
-/// norm before the first layer, no inner parameter learned but gram's, rational's and snake's by
-/// layer, no edges and no base branch past a layer. An MLP has up to 128 neurons, a FastKAN of up
-/// to eight Gaussians exactly 16, 32, 64 or 128 (in TF32 up to 64). All other bases, of up to
-/// kMostCoefficients (bernstein of degree up to 7), and activations but prelu go in fp16 and up to
-/// 64 neurons, exactly 16, 32 or 64 where there is a norm.
+/// norm before the first layer, no inner parameter learned but those of kFusedInner by layer
+/// and of kFusedByInput by input, no edges and no base branch past a layer. An MLP has up to 128
+/// neurons, a FastKAN of up to eight Gaussians exactly 16, 32, 64 or 128 (in TF32 up to 64). All
+/// other bases, of up to kMostCoefficients (bernstein of degree up to 7), and activations but prelu
+/// go in fp16 and up to 64 neurons, exactly 16, 32 or 64 where there is a norm.
 std::optional<FusedPlan> plan_fused(const ModelSpec& spec, const Layout& layout,
                                     Precision precision);
 

@@ -113,12 +113,12 @@ KB_DEVICE void pull_back(const FusedShape& shape, const typename F::Element* dy,
 /// Adds a chunk's gradients of the layer's own inner parameters, one after the other; `dphi` are
 /// its functions' slopes, which this lane has left there.
 template <class F, int W>
-KB_DEVICE void add_inner_gradient(const BasisRows<F>& from, int c, const typename F::Element* dphi,
+KB_DEVICE void add_layer_gradient(const BasisRows<F>& from, int c, const typename F::Element* dphi,
                                   const Partials& p) {
   const FusedExpansion& own = from.plan.expansions[from.l];
   const int g = lane_id() >> 2, t = lane_id() & 3;
   const float* inner = from.inner();
-  float* to = p.vectors + from.plan.inner_begin() + from.l * kMostFusedInner;
+  float* to = p.vectors + from.plan.inner_begin() + own.inner_at;
 #pragma unroll 1
   for (int q = 0; q < own.inner; ++q) {
     const auto value = [&](int r) {
@@ -140,6 +140,71 @@ KB_DEVICE void add_inner_gradient(const BasisRows<F>& from, int c, const typenam
     }
     sum = warp_sum(sum);
     if (lane_id() == 0) to[q] = (p.fresh && c == 0 ? 0.0f : to[q]) + sum;
+  }
+}
+
+/// The sum over the lanes of one t.
+KB_DEVICE float column_sum(float v) {
+  v += shuffle_xor(v, 4);
+  v += shuffle_xor(v, 8);
+  return v + shuffle_xor(v, 16);
+}
+
+/// The same for inner parameters that are each input's own. A lane takes a column at a time, its
+/// two rows side by side; of a pass whose parameters are one function's each, lane g is given those
+/// of functions g and g + 8.
+template <class F, int W>
+KB_DEVICE void add_input_gradient(const BasisRows<F>& from, int c, const typename F::Element* dphi,
+                                  const Partials& p) {
+  const FusedExpansion& own = from.plan.expansions[from.l];
+  const int g = lane_id() >> 2, t = lane_id() & 3, stride = from.shape.slope_stride;
+  float* const vectors = p.vectors + from.plan.inner_begin() + own.inner_at;
+  const auto add = [&](float* at, float sum) { *at = vector_before(at, p) + sum; };
+  __syncwarp();
+#pragma unroll 1
+  for (int q = 0; q < 4; ++q) {
+    const int even = (q >> 1) * 8 + 2 * t, e = q & 1, first = (c * 16 + even + e) * own.inner;
+    const Pair low = load_inputs<F, W>(from, c, g, even).z;
+    const Pair high = load_inputs<F, W>(from, c, g + 8, even).z;
+    const Pair z = e == 0 ? Pair(low.a, high.a) : Pair(low.b, high.b);
+    const Dual<Pair> v(activate(own.activation, z, Pair(0)));
+    const float* inner = from.inner() + first;
+    visit(own.basis, [&]<class B>(const B& basis) {
+      if constexpr (kFusedByInput<B>) {
+#pragma unroll 1
+        for (int pass = 0; pass < basis.passes(); ++pass) {
+          const bool one = basis.size() == 1 || basis.target(pass, 0) == basis.target(pass, 1);
+          const auto value = [&](int r) {
+            return Dual<Pair>(Pair(inner[r]), Pair(basis.pass(r) == pass ? 1.0f : 0.0f));
+          };
+          float all = 0, mine[2] = {0, 0};
+          basis.eval(v, value, [&](int k, Dual<Pair> phi) {
+            const auto* at = dphi + g * stride + k * 16 + even;
+            const float2 d = F::load_pair(at), below = F::load_pair(at + 8 * stride);
+            const float sum =
+                (e == 0 ? d.x : d.y) * phi.d.a + (e == 0 ? below.x : below.y) * phi.d.b;
+            if (one) {
+              all += sum;
+              return;
+            }
+            const float total = column_sum(sum);
+            mine[0] = k == g ? total : mine[0];
+            mine[1] = k == g + 8 ? total : mine[1];
+          });
+          float* to = vectors + first;
+          if (one) {
+            all = column_sum(all);
+            if (g == 0) add(to + basis.target(pass, 0), all);
+          } else {
+#pragma unroll
+            for (int half = 0; half < 2; ++half)
+              if (g + 8 * half < basis.size())
+                add(to + basis.target(pass, g + 8 * half), mine[half]);
+          }
+          __syncwarp();
+        }
+      }
+    });
   }
 }
 
@@ -234,10 +299,13 @@ KB_DEVICE bool backward_basis(const BackwardLayer& layer, const WarpRows<F>& row
     const Element* own = tiles + place * functions * here.out_tiles * 128;
     Chunk<1> dz, dx;
     if (here.out_tiles == 1)
-      pull_back<S, F, 1>(shape, dy, own, functions, past, expansion.inner > 0, slopes, dz, dx);
+      pull_back<S, F, 1>(shape, dy, own, functions, past, expansion.learned, slopes, dz, dx);
     else
-      pull_back<S, F, W / 8>(shape, dy, own, functions, past, expansion.inner > 0, slopes, dz, dx);
-    if (expansion.inner > 0) add_inner_gradient<F, W>(from, c, slopes, layer.partials);
+      pull_back<S, F, W / 8>(shape, dy, own, functions, past, expansion.learned, slopes, dz, dx);
+    if (expansion.by_input)
+      add_input_gradient<F, W>(from, c, slopes, layer.partials);
+    else if (expansion.learned)
+      add_layer_gradient<F, W>(from, c, slopes, layer.partials);
     if (here.norm) backward_affine<S, W>(layer, c, s, dz, sum, dot);
 #pragma unroll
     for (int j = 0; j < 2; ++j)

@@ -29,9 +29,11 @@ KB_DEVICE void eval_unrolled(B basis, T x, Emit&& emit) {
   basis.eval(x, emit);
 }
 
-/// Calls emit(k, phi_k(x)); inner parameter p, where those are read, is value(p).
+/// Calls emit(k, phi_k(x)); inner parameter p, where those are `read`, is value(p).
 template <class B, class T, class Inner, class Emit>
-KB_DEVICE void eval(const B& basis, T x, const Inner& value, Emit&& emit) {
+KB_DEVICE void eval(const B& basis, T x, bool read, const Inner& value, Emit&& emit) {
+  if constexpr (kFusedByInput<B>)
+    if (read) return basis.eval(x, value, emit);
   if constexpr (kFusedInner<B>)
     basis.eval(x, value, emit);
   else if constexpr (std::is_same_v<B, basis::BSpline>)
@@ -56,7 +58,12 @@ struct BasisRows {
 
   KB_DEVICE const float* inner() const {
     return reinterpret_cast<const float*>(shared + shape.vectors) + plan.inner_begin() +
-           l * kMostFusedInner;
+           plan.expansions[l].inner_at;
+  }
+  /// From one input's to the next's; 0 where all have the same.
+  KB_DEVICE int inner_stride() const {
+    const FusedExpansion& own = plan.expansions[l];
+    return own.by_input ? own.inner : 0;
   }
 };
 
@@ -133,18 +140,19 @@ KB_DEVICE void expand_chunk(const BasisRows<F>& from, int c, typename F::Element
   const FusedLayer& layer = from.plan.layers[from.l];
   const FusedExpansion& own = from.plan.expansions[from.l];
   const int g = lane_id() >> 2, t = lane_id() & 3;
-  const float* inner = from.inner();
-  const auto value = [inner](int p) { return T(Pair(inner[p])); };
+  const int stride = from.inner_stride();
 #pragma unroll 1
   for (int part = 0; part < 4; ++part) {
     const int row = (part & 1) * 8 + g, column = (part >> 1) * 8 + 2 * t;
     const PairInput in = load_inputs<F, W>(from, c, row, column);
+    const float* inner = from.inner() + (c * 16 + column) * stride;
+    const auto value = [=](int p) { return T(Pair(inner[p], inner[p + stride])); };
     const auto put = [&](int k, T value) {
       store_value<F>(value, phi + row * from.shape.phi_stride + k * 16 + column,
                      slopes + row * from.shape.slope_stride + k * 16 + column);
     };
     const T v = activate(own.activation, variable<T>(in.z), T(0));
-    visit(own.basis, [&](const auto& basis) { eval(basis, v, value, put); });
+    visit(own.basis, [&](const auto& basis) { eval(basis, v, own.inner > 0, value, put); });
     if (layer.base)
       put(layer.size,
           activate(own.base_activation, own.base_normalised ? v : variable<T>(in.x), T(0)));

@@ -32,13 +32,14 @@ bool plan_gaussians(const Layer& layer, FusedLayer& planned, FusedExpansion& own
 
 // Inner parameters that are learned, and those that the kernels read though they are not.
 bool plan_inner(const Layer& layer, FusedExpansion& planned) {
-  const bool read = std::visit([]<class B>(const B&) { return kFusedInner<B>; }, layer.basis);
-  if (!read) return layer.inner == Inner::fixed;
-  const int count = inner(layer.basis);
-  if (layer.inner == Inner::input || count > kMostFusedInner) return false;
-  planned.inner = layer.inner == Inner::layer ? count : 0;
-  for (int p = 0; p < count; ++p) planned.inner_start[p] = inner_start(layer.basis, p);
-  return true;
+  const auto is = [&](auto&& of) { return std::visit(of, layer.basis); };
+  const bool read = is([]<class B>(const B&) { return kFusedInner<B>; });
+  planned.learned = layer.inner != Inner::fixed;
+  planned.by_input = layer.inner == Inner::input;
+  if (!read && !planned.by_input) return !planned.learned;
+  planned.inner = inner(layer.basis);
+  if (planned.by_input) return is([]<class B>(const B&) { return kFusedByInput<B>; });
+  return planned.inner <= kMostLayerInner;
 }
 
 bool plan_basis(const Layer& layer, FusedLayer& planned, FusedExpansion& own) {
@@ -124,8 +125,12 @@ std::optional<FusedPlan> plan_kind(ExpansionKind kind, const ModelSpec& spec, co
     plan.functions = std::max(plan.functions, functions);
   }
   plan.round = chunks_a_round(plan);
-  plan.vectors =
-      plan.inner_begin() + (kind == ExpansionKind::basis ? kMostFusedInner * plan.count : 0);
+  plan.vectors = plan.inner_begin();
+  for (int l = 0; l < plan.count; ++l) {
+    FusedExpansion& own = plan.expansions[l];
+    own.inner_at = static_cast<int>(plan.vectors - plan.inner_begin());
+    plan.vectors += own.inner * (own.by_input ? plan.layers[l].chunks * 16 : 1);
+  }
   return plan;
 }
 

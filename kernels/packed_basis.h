@@ -16,6 +16,13 @@ inline constexpr bool kFusedInner =
     std::is_same_v<B, basis::Gram> || std::is_same_v<B, basis::Rational> ||
     std::is_same_v<B, basis::Snake>;
 
+/// Whether inputs may learn theirs: those of a pass are of one function each, or one for all.
+template <class B>
+inline constexpr bool kFusedByInput =
+    std::is_same_v<B, basis::ReluKan> || std::is_same_v<B, basis::Rbf> ||
+    std::is_same_v<B, basis::Rswaf> || std::is_same_v<B, basis::Rational> ||
+    std::is_same_v<B, basis::Snake>;
+
 /// Which of a variant's bases, and its numbers.
 struct PackedBasis {
   int index = 0;

@@ -250,6 +250,22 @@ TEST(FusedBases, InnerParametersAreLearned) {
   }
 }
 
+TEST(FusedBases, InnerParametersOfInputsAreLearned) {
+  for (const Basis& basis :
+       {Basis(basis::ReluKan{}), Basis(basis::ReluKan{7, 5}), Basis(basis::Rbf{5, 1}),
+        Basis(basis::Rswaf{}), Basis(basis::Rational{}), Basis(basis::Snake{2})}) {
+    Layer layer;
+    layer.basis = basis;
+    layer.inner = Inner::input;
+    layer.base = layer.norm = true;
+    layer.activation = Activation::silu;
+    check(make_kan(layer, 16), std::string("learned by input, ") + name(basis));
+    layer.norm = layer.base = false;
+    layer.activation = Activation::none;
+    check(make_kan(layer, 29, 1), std::string("learned by input, ") + name(basis) + ", alone");
+  }
+}
+
 TEST(FusedBases, Trains) {
   Layer layer;
   layer.basis = basis::Gram{};
@@ -319,7 +335,8 @@ TEST(FusedBases, RefuseWhatTheKernelsCannotDo) {
     }));
   };
   EXPECT_TRUE(learned(basis::Rational{}, Inner::layer));
-  EXPECT_FALSE(learned(basis::Rational{}, Inner::input));
+  EXPECT_TRUE(learned(basis::Rational{}, Inner::input));
+  EXPECT_FALSE(learned(basis::Gram{}, Inner::input));
   EXPECT_FALSE(learned(basis::Rational{3, 11}, Inner::fixed));
   EXPECT_FALSE(learned(basis::Rbf{}, Inner::layer));
   EXPECT_FALSE(is_planned(changed([](Layer& layer) {
