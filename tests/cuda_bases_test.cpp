@@ -234,36 +234,26 @@ TEST(FusedBases, EveryWidthAndDepth) {
   check(make_kan(layer, 16, 8), "eight layers");
 }
 
-TEST(FusedBases, InnerParametersAreLearned) {
-  for (const Basis& basis :
-       {Basis(basis::Gram{}), Basis(basis::Gram{4, basis::Squash::clamp, false}),
-        Basis(basis::Rational{3, 3}), Basis(basis::Snake{2})}) {
+void check_learned(Inner inner, const std::vector<Basis>& learning) {
+  const std::string label = inner == Inner::layer ? "learned " : "learned by input, ";
+  for (const Basis& basis : learning) {
     Layer layer;
     layer.basis = basis;
-    layer.inner = Inner::layer;
+    layer.inner = inner;
     layer.base = layer.norm = true;
     layer.activation = Activation::silu;
-    check(make_kan(layer, 16), std::string("learned ") + name(basis));
+    check(make_kan(layer, 16), label + name(basis));
     layer.norm = layer.base = false;
     layer.activation = Activation::none;
-    check(make_kan(layer, 29, 1), std::string("learned ") + name(basis) + ", alone");
+    check(make_kan(layer, 29, 1), label + name(basis) + ", alone");
   }
 }
 
-TEST(FusedBases, InnerParametersOfInputsAreLearned) {
-  for (const Basis& basis :
-       {Basis(basis::ReluKan{}), Basis(basis::ReluKan{7, 5}), Basis(basis::Rbf{5, 1}),
-        Basis(basis::Rswaf{}), Basis(basis::Rational{}), Basis(basis::Snake{2})}) {
-    Layer layer;
-    layer.basis = basis;
-    layer.inner = Inner::input;
-    layer.base = layer.norm = true;
-    layer.activation = Activation::silu;
-    check(make_kan(layer, 16), std::string("learned by input, ") + name(basis));
-    layer.norm = layer.base = false;
-    layer.activation = Activation::none;
-    check(make_kan(layer, 29, 1), std::string("learned by input, ") + name(basis) + ", alone");
-  }
+TEST(FusedBases, InnerParametersAreLearned) {
+  check_learned(Inner::layer, {basis::Gram{}, basis::Gram{4, basis::Squash::clamp, false},
+                               basis::Rational{3, 3}, basis::Snake{2}});
+  check_learned(Inner::input, {basis::ReluKan{}, basis::ReluKan{7, 5}, basis::Rbf{5, 1},
+                               basis::Rswaf{}, basis::Rational{}, basis::Snake{2}});
 }
 
 TEST(FusedBases, Trains) {
