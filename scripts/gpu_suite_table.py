@@ -78,7 +78,9 @@ def judge_speed(perf: dict, targets: list[dict], judged: bool) -> list[dict]:
 
 
 def print_speed(speed: list[dict]) -> None:
-    print(f"{'run':<12}{'':<6}{'training/s':>11}{'wanted':>9}{'':>8}{'decoding/s':>12}{'wanted':>9}")
+    print(
+        f"{'run':<12}{'':<6}{'training/s':>11}{'wanted':>9}{'':>8}{'decoding/s':>12}{'wanted':>9}"
+    )
     for row in speed:
         wanted = row["wanted"]
         decoding = number(wanted["decoding"]) if "decoding" in wanted else ""
@@ -200,7 +202,11 @@ def print_large(large: list[dict]) -> None:
             f"{row['network_type']:<9}epoch {row['seconds']:.2f} s, peak "
             f"{row['peak_bytes'] / 1e6:.0f} of {row['room_bytes'] / 1e6:.0f} MB "
             f"{verdict(row.get('holds'))}"
-            + (f"; limited {streamed:.2f} s {verdict(row.get('streamed_holds'))}" if streamed else "")
+            + (
+                f"; limited {streamed:.2f} s {verdict(row.get('streamed_holds'))}"
+                if streamed
+                else ""
+            )
             + (f" ({row['streamed_device']})" if streamed else "")
         )
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the build and the tests need, on Debian and its relatives; does nothing where all is
-# there. Runs as root or with sudo.
+# Installs what the build and the report need, with --tests also what the tests do, on Debian and its
+# relatives; does nothing where all is there. Runs as root or with sudo.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build libcli11-dev libspdlog-dev nlohmann-json3-dev libgtest-dev
-  libpng-dev libzfp-dev libopenmpi-dev openmpi-bin clang-format clang libclang-rt-dev python3)
+packages=(g++ cmake ninja-build libcli11-dev libspdlog-dev nlohmann-json3-dev libpng-dev libzfp-dev
+  libopenmpi-dev openmpi-bin python3 python3-pandas python3-matplotlib python3-jinja2)
+if [ "${1:-}" = --tests ]; then
+  packages+=(libgtest-dev clang-format clang libclang-rt-dev chromium)
+fi
 
 if ! command -v dpkg-query >/dev/null; then
   echo "setup: no dpkg here. Needed are the equivalents of these Debian packages: ${packages[*]}"

@@ -69,7 +69,7 @@ run_dev() {
     -E '^(Emulated\.)?(Program|Style|Resources|program_|style_test|resources_test)'
 }
 
-part "setup" scripts/setup.sh
+part "setup" scripts/setup.sh --tests
 part "configuration" configure
 part "CUDA build" build_cuda
 part "build" build_tests

@@ -117,14 +117,15 @@ bool is_done_elsewhere(const std::vector<std::string>& words) {
   return (!parallel || list) && rank_of_process() > 0;
 }
 
-// Of processes that were started together the first speaks for all where all end alike. Another
-// that has something of its own to say waits: a launcher ends it when the first has ended for the
+// Of processes that were started together the first speaks for all where all end alike; the others
+// give it time for that, as a launcher that sees one of them end ends it too. Another that has
+// something of its own to say waits longer: a launcher ends it when the first has ended for the
 // same reason, mpirun with SIGTERM after a second and SIGKILL after two.
 bool speaks() {
   if (rank_of_process() == 0) return true;
-  if (failed_together()) return false;
-  std::this_thread::sleep_for(std::chrono::seconds(3));
-  return true;
+  const bool alike = failed_together();
+  std::this_thread::sleep_for(std::chrono::milliseconds(alike ? 700 : 3000));
+  return !alike;
 }
 
 int complain(const std::string& message, int status) {
