@@ -8,12 +8,17 @@ function(kanbench_add_instruction_sets target)
     set(flags_avx2 -mavx2 -mfma -mbmi2)
     set(flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mbmi2)
   endif()
+  # With a sanitizer's checks in every loop, optimising takes minutes and shows nothing more.
+  set(optimise -O3)
+  if(KANBENCH_SANITIZE)
+    set(optimise -O1)
+  endif()
   foreach(set ${sets})
     set(object kanbench_kernels_${set})
     add_library(${object} OBJECT src/cpu/isa/kernels.cpp)
     target_include_directories(${object} PRIVATE include src)
     target_compile_definitions(${object} PRIVATE KB_ISA=${set})
-    target_compile_options(${object} PRIVATE -O3 -fno-trapping-math -ffp-contract=fast
+    target_compile_options(${object} PRIVATE ${optimise} -fno-trapping-math -ffp-contract=fast
       -Wno-maybe-uninitialized
       ${flags_${set}})
     target_link_libraries(${object} PRIVATE kanbench_options)
