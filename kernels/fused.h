@@ -105,8 +105,8 @@ struct FusedShape {
 /// scatter in one.
 enum class FusedMode { predict, train, train_whole };
 
-/// Rows that a warp of the mode's kernel takes at a time.
-int fused_rows_a_warp(const FusedPlan& plan, FusedMode mode);
+/// Rows that a warp takes at a time.
+int fused_rows_a_warp(const FusedPlan& plan);
 
 /// The largest block that fits `shared_bytes`, weights resident if they can be beside at least four
 /// warps; no warps where even one does not fit. `feature_chunks` (of eight, even) is 0 where

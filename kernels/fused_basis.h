@@ -352,10 +352,6 @@ struct Passes<F, AnyBasis, W, 1> {
 
 template <class F>
 inline constexpr int kWidestTwice<F, AnyBasis> = 32;
-template <int W>
-inline constexpr int kPredictTiles<AnyBasis, W> = 1;
-template <int W>
-inline constexpr int kTrainTiles<AnyBasis, W> = 1;
 template <class F, int W>
 inline constexpr bool kBuilt<F, AnyBasis, W> = W < 128;
 

@@ -228,9 +228,7 @@ struct FusedKernels {
 /// Times 16 rows that a warp holds in registers, as many as leave none to spill; the host's side of
 /// it is fused_rows_a_warp().
 template <class X, int W>
-inline constexpr int kPredictTiles = X::kSize == 1 && W < 64 ? 2 : 1;
-template <class X, int W>
-inline constexpr int kTrainTiles = X::kSize == 1 && W < 64 ? 2 : 1;
+inline constexpr int kWarpTiles = X::kSize == 1 && W < 64 ? 2 : 1;
 
 /// Whether there are kernels: the widest FastKAN in TF32 would need more registers than there are.
 template <class F, class X, int W>
@@ -240,10 +238,10 @@ template <class F, class X, int W, bool kWhole>
 FusedKernels fused_kernels() {
   FusedKernels found;
   if constexpr (kBuilt<F, X, W>) {
-    found.predict = fused_predict_kernel<F, X, W, kPredictTiles<X, W>>;
-    found.train = fused_train_kernel<F, X, W, kTrainTiles<X, W>, false>;
+    found.predict = fused_predict_kernel<F, X, W, kWarpTiles<X, W>>;
+    found.train = fused_train_kernel<F, X, W, kWarpTiles<X, W>, false>;
     if constexpr (kWhole && W < 128)
-      found.whole = fused_train_kernel<F, X, W, kTrainTiles<X, W>, true>;
+      found.whole = fused_train_kernel<F, X, W, kWarpTiles<X, W>, true>;
   }
   return found;
 }

@@ -203,14 +203,14 @@ FusedShape lay_out(const FusedPlan& plan, FusedMode mode, int warps, int rows_a_
 
 }  // namespace
 
-int fused_rows_a_warp(const FusedPlan& plan, FusedMode mode) {
+int fused_rows_a_warp(const FusedPlan& plan) {
   if (plan.kind == ExpansionKind::basis) return 16;
   return plan.kind == ExpansionKind::rectifier && plan.width < 64 ? 32 : 16;
 }
 
 FusedShape shape_fused(const FusedPlan& plan, FusedMode mode, int feature_chunks,
                        std::int64_t shared_bytes) {
-  const int rows = fused_rows_a_warp(plan, mode);
+  const int rows = fused_rows_a_warp(plan);
   for (bool resident : {true, false})
     for (int warps : {8, 4, 2, 1}) {
       // With fewer warps than four, what bringing weights in costs is the smaller evil.
