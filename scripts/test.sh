@@ -64,10 +64,12 @@ build_dev() {
   cmake --build --preset dev -j "$jobs" --target $(unit_tests)
 }
 
+# Their plain loops and trainings take minutes here, through kernels that others go through, too.
+long_ones='^Emulated\.(Backend\.GradientAgrees|CudaGeneral\.TrainsAs|All/CudaTraining\.ReachesWhat)'
 run_dev() {
   ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
     ctest --preset dev -j "$jobs" --output-on-failure --timeout 600 \
-    -E '^(Emulated\.)?(Program|Style|Resources|program_|style_test|resources_test)'
+    -E '^(Emulated\.)?(Program|Style|Resources|program_|style_test|resources_test)|'"$long_ones"
 }
 
 part "setup" scripts/setup.sh --tests
