@@ -165,10 +165,11 @@ class CudaBackend : public Backend {
   void enqueue_penalty(Model& model, const DeviceModel& device, const Objective& objective);
   void enqueue_gradient(Model& model, DeviceModel& device, const DeviceBatch& batch);
   FeatureRows settle_slopes(Model& model, DeviceModel& device, const DeviceBatch& batch);
+  // profile.cu
+  /// Seconds of an update where every parameter has a gradient.
+  double time_update(Model& model, DeviceModel& device, const Optimizer& optimizer);
   // train.cu
   void enqueue_update(Model& model, DeviceModel& device, const Optimizer& optimizer);
-  /// Seconds that it takes where every parameter has a gradient.
-  double time_update(Model& model, DeviceModel& device, const Optimizer& optimizer);
   void enqueue_step(Model& model, DeviceModel& device, const DeviceBatch& batch,
                     const Optimizer& optimizer);
   void launch_step(Model& model, DeviceModel& device, const DeviceBatch& batch,

@@ -32,10 +32,10 @@ KB_DEVICE void eval_unrolled(B basis, T x, Emit&& emit) {
 /// Calls emit(k, phi_k(x)); inner parameter p, where those are `read`, is value(p).
 template <class B, class T, class Inner, class Emit>
 KB_DEVICE void eval(const B& basis, T x, bool read, const Inner& value, Emit&& emit) {
-  if constexpr (kFusedByInput<B>)
-    if (read) return basis.eval(x, value, emit);
   if constexpr (kFusedInner<B>)
     basis.eval(x, value, emit);
+  else if constexpr (kFusedByInput<B>)
+    read ? basis.eval(x, value, emit) : basis.eval(x, emit);
   else if constexpr (std::is_same_v<B, basis::BSpline>)
     eval_unrolled<&B::order, 0, B::kMostOrder>(basis, x, emit);
   else if constexpr (std::is_same_v<B, basis::Bernstein>)

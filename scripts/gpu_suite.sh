@@ -6,7 +6,7 @@
 # the speed table, quality against the CPU, every network against the CPU, every basis fused and
 # not, one rank by NCCL and two by MPI, 1024^3 voxels resident and streamed, PyTorch beside it, and
 # compute-sanitizer. A part that fails does not stop the others. The table comes last; OUT (default
-# build/gpu_suite) then holds table.txt, summary.json, perf.json, peers.json and log.txt.
+# build/gpu_suite) then holds table.txt, summary.json, perf.json, bases_*.json, peers.json, log.txt.
 # --emulated does the same at toy sizes on tests/emulator, to try the script itself.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -29,7 +29,7 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     -h | --help)
-      sed -n '2,11s/^# //p' "$0"
+      sed -n '2,10s/^# //p' "$0"
       exit 0
       ;;
     -*)
@@ -129,10 +129,10 @@ run_tests() {
     return
   fi
   export GTEST_TOTAL_SHARDS=8 GTEST_BRIEF=1
-  # shellcheck disable=SC2016
-  xargs -I{} sh -c 'seq 0 7 | sed "s/$/ {}/"' <"$build/device_tests.txt" |
-    xargs -P 8 -L 1 sh -c 'GTEST_SHARD_INDEX=$1 timeout 100 "$0/$2" || { echo "FAILED: $2"; exit 1; }' \
-      "$build/tests"
+  local test share
+  while read -r test; do
+    for share in 0 1 2 3 4 5 6 7; do echo "GTEST_SHARD_INDEX=$share $build/tests/$test"; done
+  done <"$build/device_tests.txt" | xargs -P 8 -L 1 timeout 100 env
 }
 
 make_volumes() {

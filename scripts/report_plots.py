@@ -1,7 +1,6 @@
 """The plots of report.py: each is drawn once, for the page and as PNG and PDF files."""
 
 import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,11 +96,10 @@ def add_legend(figure: plt.Figure, axes: list[plt.Axes]) -> None:
 
 def keep(figure: plt.Figure, folder: Path, name: str, title: str, note: str) -> Plot:
     for suffix in ("png", "pdf"):
-        figure.savefig(folder / f"{name}.{suffix}", dpi=150)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
+        figure.savefig(folder / f"{name}.{suffix}", dpi=120)
     plt.close(figure)
-    return Plot(name, title, note, base64.b64encode(picture.getvalue()).decode())
+    picture = (folder / f"{name}.png").read_bytes()
+    return Plot(name, title, note, base64.b64encode(picture).decode())
 
 
 def choose_scale(axis: Axis, values: np.ndarray) -> str:

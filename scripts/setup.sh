@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the build and the report need, with --tests also what the tests do, on Debian and its
-# relatives; does nothing where all is there. Runs as root or with sudo.
+# Installs what the build and the report need, with --tests also what the tests do, on Debian and
+# its relatives; does nothing where all is there. Runs as root or with sudo.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build libcli11-dev libspdlog-dev nlohmann-json3-dev libpng-dev libzfp-dev

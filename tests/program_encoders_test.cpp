@@ -104,8 +104,9 @@ TEST_F(ProgramEncoders, AreTrainedForTheSameTime) {
     // The step that was under way ends; this leaves room for a machine that does other things.
     EXPECT_LT(std::stod(row.at("train_seconds")), 5);
   }
-  std::ifstream lines_of(here_ / "results/results.jsonl");
-  for (std::string line; std::getline(lines_of, line);)
+  const auto histories = lines(contents(here_ / "results/results.jsonl"));
+  ASSERT_EQ(histories.size(), 2u);
+  for (const std::string& line : histories)
     EXPECT_GT(Json::parse(line).at("trials").at(0).at("epochs").size(), 1u);
   const Outcome refused = bench(entry, {"--match-seconds", "0"});
   EXPECT_EQ(refused.status, 2);

@@ -170,7 +170,8 @@ KB_HD bool expand_chain(const basis::Rbf& basis, const float* x, int rows, float
       return false;
   }
 }
-/// Cubic splines on uniform knots: with s the distance from a spline's middle, in cells,
+/// Cubic splines as BSpline::cubic() has them, which by dual numbers take a tenth of a step longer:
+/// on uniform knots, with s the distance from a spline's middle, in cells,
 ///   phi = (max(2 - s, 0)^3 - 4 max(1 - s, 0)^3) / 6, and its slope by hand.
 KB_HD bool expand_chain(const basis::BSpline& basis, const float* x, int rows, float* phi,
                         float* slope) {
