@@ -9,12 +9,13 @@
 
 namespace kanbench {
 
-/// The file's first `bytes` bytes, read only, mapped as long as they have an owner. Throws Error
-/// where it cannot be read.
-std::shared_ptr<const void> map_file(const std::filesystem::path& path, std::size_t bytes);
+/// The file's `bytes` bytes from `offset` on, read only, mapped as long as they have an owner.
+/// Throws Error where it cannot be read.
+std::shared_ptr<const void> map_file(const std::filesystem::path& path, std::size_t bytes,
+                                     std::size_t offset = 0);
 
-/// Lets go of bytes `part` of what map_file() gave: they take no memory until they are looked at
-/// again. Does nothing with other memory.
+/// Lets go of bytes `part` of what map_file() gave, or of a part of it: they take no memory until
+/// they are looked at again. Does nothing with other memory.
 void forget_bytes(const std::shared_ptr<const void>& memory, Range part);
 
 }  // namespace kanbench

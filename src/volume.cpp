@@ -164,23 +164,53 @@ Shape parse_shape(const std::string& word, const std::string& what) {
 }
 
 Volume::Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
-               const std::string& source)
-    : Volume(std::move(name), shape, dtype, std::move(data), source, *open_single()) {}
+               const std::string& source, int components)
+    : Volume(std::move(name), shape, dtype, std::move(data), source, *open_single(), components) {}
 
 Volume::Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
-               const std::string& source, Communicator& communicator)
-    : name(std::move(name)), shape(shape), dtype(dtype), data_(std::move(data)) {
-  check(data_ && shape.x > 0 && shape.y > 0 && shape.z > 0, "a volume without voxels");
-  require_same(communicator, text(shape) + " " + kanbench::name(dtype), source);
+               const std::string& source, Communicator& communicator, int components)
+    : name(std::move(name)),
+      shape(shape),
+      dtype(dtype),
+      components(components),
+      data_(std::move(data)) {
+  check(data_ && shape.x > 0 && shape.y > 0 && shape.z > 0 && components > 0,
+        "a volume without voxels");
+  require_same(communicator,
+               text(shape) + " " + std::to_string(components) + " " + kanbench::name(dtype),
+               source);
   visit(dtype, [&](auto voxel) {
-    const auto seen = scan_together<decltype(voxel)>(data_, shape.count(), communicator);
-    together(communicator, [&] {
-      require_numbers(seen, shape, source);
-      require_range(seen, source);
-    });
-    low = static_cast<double>(seen.low);
-    high = static_cast<double>(seen.high);
+    for (int c = 0; c < components; ++c) {
+      const auto seen =
+          scan_together<decltype(voxel)>(component_data(c), shape.count(), communicator);
+      const std::string where =
+          components == 1 ? source : source + ", component " + std::to_string(c);
+      together(communicator, [&] {
+        require_numbers(seen, shape, where);
+        require_range(seen, where);
+      });
+      ranges_.push_back({static_cast<double>(seen.low), static_cast<double>(seen.high)});
+    }
   });
+  low = ranges_[0][0];
+  high = ranges_[0][1];
+}
+
+std::shared_ptr<const void> Volume::component_data(int number) const {
+  if (components == 1) return data_;
+  const auto at = static_cast<std::size_t>(shape.count() * number) * size_of(dtype);
+  return {data_, static_cast<const std::byte*>(data_.get()) + at};
+}
+
+Volume Volume::component(int number) const {
+  check(number >= 0 && number < components, "a component that a volume does not have");
+  Volume one = *this;
+  one.components = 1;
+  one.data_ = component_data(number);
+  one.ranges_ = {ranges_[static_cast<std::size_t>(number)]};
+  one.low = one.ranges_[0][0];
+  one.high = one.ranges_[0][1];
+  return one;
 }
 
 Volume Volume::cut(const Box& box) const {
@@ -189,6 +219,9 @@ Volume Volume::cut(const Box& box) const {
   part.shape = box.shape();
   part.dtype = dtype;
   part.spacing = spacing;
+  part.origin = origin;
+  for (std::size_t d = 0; d < 3; ++d)
+    part.origin[d] += static_cast<double>(box.low[d]) * spacing[d];
   const Shape& n = part.shape;
   check(n.x > 0 && n.y > 0 && n.z > 0, "an empty box");
   check(box.low[0] >= 0 && box.low[1] >= 0 && box.low[2] >= 0 && box.high[0] <= shape.x &&
@@ -213,6 +246,7 @@ Volume Volume::cut(const Box& box) const {
     const auto seen = scan_together<decltype(voxel)>(part.data_, n.count(), *open_single());
     part.low = static_cast<double>(seen.low);
     part.high = static_cast<double>(seen.high);
+    part.ranges_ = {{part.low, part.high}};
   });
   return part;
 }

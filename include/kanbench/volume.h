@@ -1,11 +1,13 @@
 #pragma once
-// A scalar field on a regular grid, kept in its own voxel type, x fastest.
+// A field on a regular grid, kept in its own voxel type, x fastest: a number a voxel, or several,
+// component after component.
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kanbench/dtype.h"
 #include "kanbench/math/guide.h"
@@ -66,30 +68,42 @@ class Volume {
   std::string name;
   Shape shape;
   Dtype dtype = Dtype::uint8;
-  std::array<double, 3> spacing{1, 1, 1};
+  /// Numbers a voxel. The voxels of each lie together, one component after the other.
+  int components = 1;
+  /// Between voxels' centres, and where the first one's lies.
+  std::array<double, 3> spacing{1, 1, 1}, origin{0, 0, 0};
+  /// The range of the first component.
   double low = 0, high = 1;
 
   const void* data() const { return data_.get(); }
-  std::size_t bytes() const { return static_cast<std::size_t>(shape.count()) * size_of(dtype); }
+  std::size_t bytes() const {
+    return static_cast<std::size_t>(shape.count() * components) * size_of(dtype);
+  }
+  /// The first component.
   VolumeView view() const { return {data_.get(), shape, dtype, low, high, whole(shape)}; }
+  /// One component as a volume of its own, which shares the voxels.
+  Volume component(int number) const;
 
-  /// Takes the voxels and finds `low` and `high`. Throws Error naming `source` for a voxel that is
-  /// not finite (how many, where the first is) and for a constant volume.
+  /// Takes the voxels and finds the components' ranges. Throws Error naming `source` for a voxel
+  /// that is not finite (how many, where the first is) and for a component that is constant.
   Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
-         const std::string& source);
+         const std::string& source, int components = 1);
   /// The same, each rank looking at its share of the voxels.
   Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
-         const std::string& source, Communicator& communicator);
+         const std::string& source, Communicator& communicator, int components = 1);
 
-  /// A copy of `box` of it, a volume of its own with the range of its own voxels; one that is
-  /// constant has low == high.
+  /// A copy of `box` of its first component, a volume of its own with the range of its own voxels;
+  /// one that is constant has low == high.
   Volume cut(const Box& box) const;
   /// Lets go of what was read of a mapped file; it is read again when it is looked at.
   void forget() const;
 
  private:
   Volume() = default;
+  std::shared_ptr<const void> component_data(int number) const;
   std::shared_ptr<const void> data_;
+  // Lowest and highest value of each component.
+  std::vector<std::array<double, 2>> ranges_;
 };
 
 }  // namespace kanbench
