@@ -257,7 +257,7 @@ part tests 150 run_tests
 part speed 120 measure_speed
 part quality 90 train_quality
 part zoo 120 train_zoo
-part bases 90 measure_bases
+part bases 150 measure_bases
 part nccl 40 train_nccl
 part mpi 60 train_mpi
 part large 90 train_large

@@ -64,7 +64,7 @@ build_dev() {
 }
 
 # Their plain loops and trainings take minutes here, through kernels that others go through, too.
-long_ones='^Emulated\.(Backend\.GradientAgrees|CudaGeneral\.TrainsAs|All/CudaTraining\.ReachesWhat)'
+long_ones='^Emulated\.(Part/BackendPart\.GradientAgrees|CudaGeneral\.TrainsAs|All/CudaTraining\.ReachesWhat)'
 run_dev() {
   ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
     ctest --preset dev -j "$jobs" --output-on-failure --timeout 600 \

@@ -130,9 +130,22 @@ std::vector<std::int64_t> row_counts(std::vector<std::int64_t> all) {
   return all;
 }
 
-TEST(Backend, PredictsAsThePlainLoops) {
+// Plain loops take long, and tests run side by side: the cases are shared out among eight.
+class BackendPart : public testing::TestWithParam<int> {
+ protected:
+  static constexpr int kParts = 8;
+  static std::vector<Case> cases_of_part() {
+    std::vector<Case> all = cases(), part;
+    for (std::size_t i = static_cast<std::size_t>(GetParam()); i < all.size(); i += kParts)
+      part.push_back(std::move(all[i]));
+    return part;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Part, BackendPart, testing::Range(0, 8));
+
+TEST_P(BackendPart, PredictsAsThePlainLoops) {
   for (const auto& backend : all_backends())
-    for (const Case& c : cases())
+    for (const Case& c : cases_of_part())
       for (Precision precision : backend->precisions(c.spec))
         for (std::int64_t rows : row_counts({1, 33, 700})) {
           const std::vector<float> block = block_of(c.spec, 3);
@@ -214,9 +227,9 @@ TEST(Backend, GradientOfEachLossAgreesWithThePlainLoops) {
           check_gradient(*backend, c, precision, loss, 130);
 }
 
-TEST(Backend, GradientAgreesWithThePlainLoops) {
+TEST_P(BackendPart, GradientAgreesWithThePlainLoops) {
   for (const auto& backend : all_backends())
-    for (const Case& c : cases())
+    for (const Case& c : cases_of_part())
       for (Precision precision : backend->precisions(c.spec))
         for (const Loss& loss : {Loss{loss::L1{}}, Loss{loss::Mse{}}})
           for (std::int64_t rows : row_counts({1, 130, 2100})) {
