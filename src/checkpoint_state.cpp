@@ -28,8 +28,8 @@ double decode(const Json& json) {
 Json encode(const History& history) {
   Json epochs = Json::array(), recoveries = Json::array();
   for (const Epoch& epoch : history.epochs)
-    epochs.push_back(
-        {encode(epoch.loss), encode(epoch.psnr), encode(epoch.seconds), epoch.samples});
+    epochs.push_back({encode(epoch.loss), encode(epoch.psnr), encode(epoch.seconds), epoch.samples,
+                      encode(epoch.lrate)});
   for (const Recovery& recovery : history.recoveries)
     recoveries.push_back({recovery.epoch, recovery.step, encode(recovery.lrate)});
   return {{"epochs", epochs},
@@ -44,7 +44,8 @@ Json encode(const History& history) {
 History decode_history(const Json& json) {
   History history;
   for (const Json& e : json.at("epochs"))
-    history.epochs.push_back({decode(e.at(0)), decode(e.at(1)), decode(e.at(2)), e.at(3)});
+    history.epochs.push_back(
+        {decode(e.at(0)), decode(e.at(1)), decode(e.at(2)), e.at(3), decode(e.at(4))});
   for (const Json& r : json.at("recoveries"))
     history.recoveries.push_back({r.at(0), r.at(1), decode(r.at(2))});
   history.failed = json.at("failed");

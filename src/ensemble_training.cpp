@@ -210,6 +210,7 @@ class EnsembleRun {
             ? kanbench::train(model, backend_.place(part, all), all, training, *alone, progress,
                               continuation)
             : train_in_bricks(model, part, all, training, *alone, progress, continuation);
+    steps_ += training.epochs * steps_per_epoch(part.shape.count(), record.batch_size);
     if (record.history.interrupted || record.history.failed) return;
     record.file = brick_file_name(brick);
     AtomicFile file(settings_.directory / record.file);
@@ -255,8 +256,10 @@ class EnsembleRun {
     if (!progress_.training.tick) return progress;
     const auto finished = static_cast<double>(list_->finished());
     const auto count = static_cast<double>(list_->count());
-    progress.tick = [=, this](double done, double rate, double loss, double psnr) {
-      progress_.training.tick((finished + done) / count, rate, loss, psnr);
+    progress.tick = [=, this](Tick tick) {
+      tick.done = (finished + tick.done) / count;
+      tick.step += steps_;
+      progress_.training.tick(tick);
     };
     return progress;
   }
@@ -363,6 +366,8 @@ class EnsembleRun {
   std::vector<Box> cores_, held_;
   std::vector<std::int64_t> sizes_;
   std::shared_ptr<WorkList> list_;
+  // Those of the bricks that this rank has trained.
+  std::int64_t steps_ = 0;
   std::string job_;
   bool stopped_ = false;
   Clock::time_point next_look_{};

@@ -265,7 +265,8 @@ Json json_of(const Trial& trial) {
     epochs.push_back({{"loss", epoch.loss},
                       {"psnr", epoch.psnr},
                       {"seconds", epoch.seconds},
-                      {"samples", epoch.samples}});
+                      {"samples", epoch.samples},
+                      {"lrate", epoch.lrate}});
   for (const Recovery& recovery : trial.history.recoveries)
     recoveries.push_back(
         {{"epoch", recovery.epoch}, {"step", recovery.step}, {"lrate", recovery.lrate}});

@@ -131,6 +131,7 @@ class Loop {
     result.loss = state_.rows ? state_.loss / rows : NAN;
     result.psnr = state_.rows ? psnr_of(state_.squared_error / rows) : NAN;
     result.seconds = state_.seconds;
+    result.lrate = rate_at(std::max<std::int64_t>(0, state_.step - 1));
     state_.history.epochs.push_back(result);
     if (progress_.epoch) progress_.epoch(state_.epoch, result);
     if (const auto* plateau = std::get_if<schedule::Plateau>(&training_.schedule))
@@ -278,9 +279,11 @@ class Loop {
     ticked_ = steady_seconds();
     const auto rows = static_cast<double>(rows_per_step_);
     const auto done = static_cast<double>(state_.step + 1);
-    const double all = static_cast<double>(steps_) * training_.epochs;
-    progress_.tick(timed() ? std::min(1.0, clock_ / training_.seconds) : done / all,
-                   done * rows / elapsed(), batch.loss / rows, psnr_of(batch.squared_error / rows));
+    progress_.tick({state_.step + 1,
+                    timed() ? std::min(1.0, clock_ / training_.seconds)
+                            : done / static_cast<double>(all_steps()),
+                    done * rows / elapsed(), batch.loss / rows, psnr_of(batch.squared_error / rows),
+                    rate_at(state_.step)});
   }
 
   Stepper& stepper_;

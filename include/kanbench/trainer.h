@@ -54,10 +54,19 @@ struct Training {
   int share_every = 8;
 };
 
-/// One epoch: mean loss and PSNR over its batches, seconds and samples drawn.
+/// One epoch: mean loss and PSNR over its batches, seconds, samples drawn, and the learning rate of
+/// its last step.
 struct Epoch {
   double loss = 0, psnr = 0, seconds = 0;
   std::int64_t samples = 0;
+  double lrate = 0;
+};
+
+/// How far a training is: steps taken and their share of all, samples per second, and of the last
+/// step its loss, its PSNR and the learning rate.
+struct Tick {
+  std::int64_t step = 0;
+  double done = 0, samples_per_second = 0, loss = 0, psnr = 0, lrate = 0;
 };
 
 /// A step whose loss or gradient was not finite: training went back to the last copy of the
@@ -88,8 +97,7 @@ struct History {
 struct Progress {
   std::function<void(int epoch, const Epoch&)> epoch;
   std::function<void(const Recovery&)> recovery;
-  /// Share of all steps done, samples per second, loss of the last batches and their PSNR.
-  std::function<void(double done, double samples_per_second, double loss, double psnr)> tick;
+  std::function<void(const Tick&)> tick;
 };
 
 /// When to write a checkpoint: every so many minutes or epochs, 0 for never.

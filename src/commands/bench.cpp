@@ -40,6 +40,7 @@ void attach_output(CLI::App& app, BenchOptions& options) {
          "written in any case when SIGTERM or SIGUSR1 ends the command")
       ->option_text("MINUTES|EPOCHS")
       ->group(group);
+  options.log.attach(app, group);
   app.add_flag("-l,--list", options.list, "Print the chosen runs as a table and stop")
       ->group(group);
   app.add_flag("--test-epoch", options.test_epoch,
@@ -72,7 +73,7 @@ constexpr const char* kFooter =
     "Stopped at any moment, the same command goes on where it was.\n"
     "\n"
     "Files: OUTPUT_DIR/results.csv, results.jsonl, models_saved/*.safetensors,\n"
-    "reconstructions_saved/*.raw with .nhdr\n"
+    "reconstructions_saved/*.raw with .nhdr, logs/*.log\n"
     "\n"
     "Environment: PBS_ARRAY_INDEX, SLURM_ARRAY_TASK_ID stand in for --run-index; mpirun, srun and\n"
     "torchrun say in theirs which of several processes this is\n"

@@ -1,13 +1,18 @@
 #include "commands/console.h"
 
+#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
+
+#include "kanbench/error.h"
 
 namespace kanbench {
 
@@ -34,9 +39,15 @@ void Console::silence() {
 void Console::warn(const std::string& text) {
   clear_status();
   logger_->warn("kanbench: warning: {}", text);
+  if (file_) file_->warn("{}", text);
 }
 
 void Console::say(const std::string& text) {
+  show(text);
+  note(text);
+}
+
+void Console::show(const std::string& text) {
   clear_status();
   logger_->info("{}", text);
 }
@@ -44,6 +55,30 @@ void Console::say(const std::string& text) {
 void Console::detail(const std::string& text) {
   clear_status();
   logger_->debug("{}", text);
+  if (file_) file_->debug("{}", text);
+}
+
+void Console::log_to(const std::filesystem::path& path, const std::string& level) {
+  file_.reset();
+  if (path.empty()) return;
+  try {
+    file_ = std::make_shared<spdlog::logger>(
+        "file", std::make_shared<spdlog::sinks::basic_file_sink_st>(path.string()));
+  } catch (const spdlog::spdlog_ex&) {
+    throw Error(path.string() + ": the log cannot be written: " + std::strerror(errno) +
+                ": use another --output-dir, or --log-level off");
+  }
+  file_->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %-5l %v", spdlog::pattern_time_type::utc);
+  file_->set_level(spdlog::level::from_str(level));
+  file_->flush_on(spdlog::level::debug);
+  file_->set_error_handler([this, path](const std::string& why) {
+    logger_->warn("kanbench: warning: {}: the log is not written on: {}", path.string(), why);
+    file_->set_level(spdlog::level::off);
+  });
+}
+
+void Console::note(const std::string& text) {
+  if (file_) file_->info("{}", text);
 }
 
 void Console::status(const std::string& text) {

@@ -2,6 +2,7 @@
 // What a command says on standard error while it works, and tables for standard output.
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,6 +30,13 @@ class Console {
   void say(const std::string& text);
   /// Shown if verbose.
   void detail(const std::string& text);
+  /// Writes what is said from here on to the end of a file, too, whatever the verbosity, each line
+  /// with its time: what is at least as grave as `level` ("debug", "info" or "warn"). Throws Error
+  /// where the file cannot be written; an empty path ends it.
+  void log_to(const std::filesystem::path& path, const std::string& level);
+  /// Goes to that file alone, or to the terminal alone, as say() does.
+  void note(const std::string& text);
+  void show(const std::string& text);
   /// Redraws the bottom line; does nothing where there is none.
   void status(const std::string& text);
   void clear_status();
@@ -42,7 +50,7 @@ class Console {
  private:
   Verbosity verbosity_;
   bool live_ = false, drawn_ = false;
-  std::shared_ptr<spdlog::logger> logger_;
+  std::shared_ptr<spdlog::logger> logger_, file_;
 };
 
 /// Columns under a heading, one line a row; what reads as a number stands to the right.

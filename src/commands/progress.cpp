@@ -50,9 +50,7 @@ BenchmarkProgress ProgressDisplay::callbacks() {
                   std::to_string(recovery.epoch + 1) + ", step " + std::to_string(recovery.step) +
                   ": back to the last good copy, lrate now " + in_short(recovery.lrate));
   };
-  calls.training.tick = [this](double done, double samples_per_second, double loss, double psnr) {
-    tick(done, samples_per_second, loss, psnr);
-  };
+  calls.training.tick = [this](const Tick& now) { tick(now); };
   return calls;
 }
 
@@ -69,24 +67,28 @@ void ProgressDisplay::end_epoch(int epoch, const Epoch& result) {
   line_ = Clock::now();
   const double rate = result.seconds > 0 ? static_cast<double>(result.samples) / result.seconds : 0;
   const std::string of = epochs_ > 0 ? "/" + std::to_string(epochs_) : "";
-  console_.say("  " + label_ + "  epoch " + std::to_string(epoch + 1) + of + "  " +
-               figures(rate, result.loss, result.psnr));
+  console_.show("  " + label_ + "  epoch " + std::to_string(epoch + 1) + of + "  " +
+                figures(rate, result.loss, result.psnr));
 }
 
-void ProgressDisplay::tick(double done, double samples_per_second, double loss, double psnr) {
+void ProgressDisplay::tick(const Tick& now) {
+  const double done = now.done;
   const double left = done > 0 ? since(began_) * (1 - done) / done : NAN;
   if (!console_.live()) {
     if (since(line_) < kSecondsBetweenLines) return;
     line_ = Clock::now();
-    console_.say("  " + label_ + "  " + fixed(100 * done, 0) + " %  " +
-                 figures(samples_per_second, loss, psnr) + "  " + duration(left) + " left");
+    console_.show("  " + label_ + "  " + fixed(100 * done, 0) + " %  " +
+                  figures(now.samples_per_second, now.loss, now.psnr) + "  " + duration(left) +
+                  " left");
     return;
   }
   const int columns = console_.columns();
-  std::string rest = " " + fixed(100 * done, 0) + " %  " + figures(samples_per_second, loss, psnr) +
-                     "  " + duration(left) + " left";
+  std::string rest = " " + fixed(100 * done, 0) + " %  " +
+                     figures(now.samples_per_second, now.loss, now.psnr) + "  " + duration(left) +
+                     " left";
   if (columns < static_cast<int>(label_.size() + rest.size()) + 14)
-    rest = " " + short_figures(samples_per_second, loss, psnr) + " " + duration(left) + " left";
+    rest = " " + short_figures(now.samples_per_second, now.loss, now.psnr) + " " + duration(left) +
+           " left";
   const int room = columns - static_cast<int>(label_.size() + rest.size()) - 4;
   std::string line = label_ + " " + (room >= 6 ? bar(done, std::min(room, 40)) : "") + rest;
   line.resize(std::min(line.size(), static_cast<std::size_t>(columns - 1)));

@@ -21,7 +21,7 @@ class ProgressDisplay {
  private:
   void begin_trial(int trial, int trials);
   void end_epoch(int epoch, const Epoch& result);
-  void tick(double done, double samples_per_second, double loss, double psnr);
+  void tick(const Tick& now);
 
   Console& console_;
   std::string title_, label_;

@@ -204,11 +204,36 @@ class Sweep {
     if (!said_.empty()) console_.say(std::exchange(said_, ""));
     const bool timed = training_option(run, "train_limit_seconds") > 0.0;
     ProgressDisplay display(console_, title, timed ? 0 : run.epochs);
-    const bool shown = communicator_->rank() == 0;
-    results_.push_back(run_benchmark(run, *volume_, *backend_, *communicator_, settings,
-                                     shown ? display.callbacks() : BenchmarkProgress{}));
+    const std::unique_ptr<RunLog> log = open_log(run, id);
+    BenchmarkProgress progress;
+    if (communicator_->rank() == 0) progress = display.callbacks();
+    if (log) progress = log->wrap(std::move(progress), run);
+    try {
+      results_.push_back(
+          run_benchmark(run, *volume_, *backend_, *communicator_, settings, progress));
+    } catch (const std::exception& failure) {
+      console_.note(std::string("ended by: ") + failure.what());
+      throw;
+    }
     full_epochs_.push_back(chosen.epochs);
     conclude(results_.back(), title, settings);
+    if (log) log->conclude(results_.back());
+  }
+
+  // Rank 0's alone, begun with what is to be done.
+  std::unique_ptr<RunLog> open_log(const Run& run, const std::string& id) {
+    std::unique_ptr<RunLog> log;
+    together(*communicator_, [&] {
+      if (!rows_ || communicator_->rank() != 0) return;
+      log = std::make_unique<RunLog>(console_, options_.log,
+                                     fs::path(options_.output_directory) / "logs",
+                                     file_stem(run, volume_->name, id));
+      console_.note("run " + std::to_string(run.index) + " of " + run.dataset + ", id " + id +
+                    ", on " + backend_->name() + ", " + std::to_string(communicator_->size()) +
+                    (communicator_->size() == 1 ? " process" : " processes"));
+      console_.note("configuration " + to_json(run));
+    });
+    return log;
   }
 
   void conclude(const Result& result, const std::string& title, const BenchmarkSettings& settings) {

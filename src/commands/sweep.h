@@ -8,6 +8,7 @@
 #include "commands/console.h"
 #include "commands/options.h"
 #include "commands/ranks.h"
+#include "commands/run_log.h"
 #include "commands/selection.h"
 #include "kanbench/benchmark.h"
 #include "kanbench/io.h"
@@ -20,6 +21,7 @@ struct BenchOptions {
   DeviceOptions device;
   RanksOptions ranks;
   CheckpointInterval checkpoint_every;
+  LogOptions log;
   double safety_margin = 0.8;
   std::string save_mode = "largest";
   std::string output_directory = "results", output, ssd_directory, slices;
