@@ -1,9 +1,9 @@
 #!/bin/sh
-# Builds every fuzzer and runs each for a while; fails on the first crash, whose input it keeps.
-# Usage: scripts/fuzz.sh [SECONDS] (30 by default); KANBENCH_FUZZ_BUILD names the build directory.
+# Builds every fuzzer and runs each for a while, two at a time; fails on a crash, whose input it keeps.
+# Usage: scripts/fuzz.sh [SECONDS] (15 by default); KANBENCH_FUZZ_BUILD names the build directory.
 set -eu
 cd "$(dirname "$0")/.."
-seconds=${1:-30}
+seconds=${1:-15}
 build=${KANBENCH_FUZZ_BUILD:-build/fuzz}
 compiler=${CXX:-clang++}
 if ! command -v "$compiler" >/dev/null; then
@@ -15,20 +15,47 @@ cmake -S . -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="$compiler" -DCMAKE_BUILD_T
   -DKANBENCH_CUDA=OFF -DKANBENCH_FUZZ=ON >/dev/null
 cmake --build "$build" --target fuzzers -j "$(nproc)"
 
-for source in tests/fuzz_*.cpp; do
-  fuzzer=$(basename "$source" .cpp)
+# Golden volumes are what their readers start from; other fuzzers write what they start from.
+seeds_of() {
+  case $1 in
+    fuzz_params) echo params/*.json ;;
+    fuzz_nrrd) echo tests/golden/volumes/*.nrrd tests/golden/volumes/*.nhdr ;;
+    fuzz_metaimage) echo tests/golden/volumes/*.mh[ad] ;;
+    fuzz_nifti) echo tests/golden/volumes/*.nii tests/golden/volumes/*.nii.gz ;;
+    fuzz_vti) echo tests/golden/volumes/*.vti ;;
+  esac
+}
+
+run() {
+  fuzzer=$1
   corpus=$build/corpus/$fuzzer
   mkdir -p "$corpus"
-  # Parameter files there are already; models are written by their fuzzer itself.
-  seeds=
-  if [ "$fuzzer" = fuzz_params ] && [ -n "$(ls params 2>/dev/null)" ]; then seeds=params; fi
+  for seed in $(seeds_of "$fuzzer"); do
+    if [ -f "$seed" ]; then cp "$seed" "$corpus"; fi
+  done
   log=$build/$fuzzer.log
   if ! KANBENCH_FUZZ_CORPUS=$corpus "$build/tests/$fuzzer" -max_total_time="$seconds" -timeout=10 \
     -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix="$build/$fuzzer-" \
-    "$corpus" $seeds >"$log" 2>&1; then
+    "$corpus" >"$log" 2>&1; then
     tail -n 40 "$log" >&2
     echo "scripts/fuzz.sh: $fuzzer failed; its input is $build/$fuzzer-*" >&2
-    exit 1
+    return 1
   fi
   echo "$fuzzer: $seconds s, $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs"
+}
+
+# Two at a time.
+failed=0
+other=
+for source in tests/fuzz_*.cpp; do
+  run "$(basename "$source" .cpp)" &
+  if [ -z "$other" ]; then
+    other=$!
+  else
+    wait "$other" || failed=1
+    wait "$!" || failed=1
+    other=
+  fi
 done
+if [ -n "$other" ]; then wait "$other" || failed=1; fi
+exit "$failed"

@@ -4,7 +4,8 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build libcli11-dev libspdlog-dev nlohmann-json3-dev libpng-dev libzfp-dev
-  libzstd-dev libopenmpi-dev openmpi-bin python3 python3-pandas python3-matplotlib python3-jinja2)
+  libzstd-dev zlib1g-dev libexpat1-dev libnetcdf-dev libhdf5-dev libopenmpi-dev openmpi-bin python3
+  python3-pandas python3-matplotlib python3-jinja2)
 if [ "${1:-}" = --tests ]; then
   packages+=(libgtest-dev clang-format clang libclang-rt-dev chromium)
 fi

@@ -78,7 +78,7 @@ part "build" build_tests
 part "tests" run_tests
 part "sanitizer build" build_dev
 part "sanitizer tests" run_dev
-part "fuzz" scripts/fuzz.sh 30
+part "fuzz" scripts/fuzz.sh 15
 
 echo
 grep -A 100 "The following tests FAILED" "$log" | grep -v '^Errors' || true

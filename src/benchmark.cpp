@@ -222,7 +222,7 @@ class Benchmark {
     const bool picture = first && !drawn_ && !settings_.slices.empty();
     Evaluation found;
     try {
-      std::unique_ptr<RawWriter> writer;
+      std::unique_ptr<VolumeWriter> writer;
       if (keep) writer = open_reconstruction();
       found = evaluate(trained.field(), volume_.low, volume_.high, volume_, communicator_, picture,
                        writer.get());
@@ -267,13 +267,14 @@ class Benchmark {
 
   std::string stem() const { return file_stem(run_, volume_.name, result_.run_id); }
 
-  std::unique_ptr<RawWriter> open_reconstruction() {
+  std::unique_ptr<VolumeWriter> open_reconstruction() {
     const fs::path path = settings_.output_directory / "reconstructions_saved" /
                           raw_file_name({stem(), volume_.shape, volume_.dtype});
     together(communicator_, [&] { fs::create_directories(path.parent_path()); });
     result_.reconstruction_file = path.string();
-    return std::make_unique<RawWriter>(communicator_, path, volume_.shape, volume_.dtype,
-                                       volume_.spacing);
+    VolumeHeader header = volume_.header();
+    header.components = 1;
+    return std::make_unique<VolumeWriter>(communicator_, path, header);
   }
 
   void fail(const std::string& why) {
@@ -363,7 +364,8 @@ std::string describe_volume(const Volume& volume, std::size_t wanted) {
   char range[96];
   std::snprintf(range, sizeof range, "%.17g %.17g %016llx", volume.low, volume.high,
                 static_cast<unsigned long long>(hash));
-  return volume.name + " " + text(volume.shape) + " " + name(volume.dtype) + " " + range;
+  return volume.name + " " + text(volume.shape) + " " + name(volume.dtype) + " " + range +
+         (volume.filled.empty() ? "" : " missing " + volume.filled);
 }
 
 }  // namespace

@@ -214,8 +214,9 @@ class EnsembleRun {
     if (record.history.interrupted || record.history.failed) return;
     record.file = brick_file_name(brick);
     AtomicFile file(settings_.directory / record.file);
-    file.write(encode_model({spec_, model.download(), volume_.name, part.shape, part.dtype,
-                             part.low, part.high, volume_.spacing, run_.zfp_enc, run_.zfp_mlp}));
+    file.write(
+        encode_model({spec_, model.download(), volume_.name, part.shape, part.dtype, part.low,
+                      part.high, volume_.spacing, run_.zfp_enc, run_.zfp_mlp, part.origin}));
     file.commit();
     store.remove();
   }
@@ -338,17 +339,9 @@ class EnsembleRun {
 
   Manifest make_manifest(const std::vector<BrickRecord>& records) const {
     const Decomposition& how = run_.decomposition;
-    Manifest all{volume_.name,
-                 volume_.shape,
-                 volume_.dtype,
-                 volume_.low,
-                 volume_.high,
-                 volume_.spacing,
-                 how.bricks,
-                 how.ghost,
-                 how.blend,
-                 true,
-                 {}};
+    Manifest all{
+        volume_.name, volume_.shape, volume_.dtype, volume_.low, volume_.high, volume_.spacing,
+        how.bricks,   how.ghost,     how.blend,     true,        {},           volume_.origin};
     for (std::size_t i = 0; i < records.size(); ++i)
       all.bricks.push_back({cores_[i], held_[i], records[i].low, records[i].high, records[i].file});
     return all;

@@ -249,6 +249,7 @@ Manifest parse_manifest(const std::string& json, const std::string& source) {
     if (!(all.spacing[d] > 0))
       object.fail(item_path("spacing", d), "a number above 0",
                   (*object.take("spacing").as<JsonNode::List>())[d]);
+  if (object.find("origin")) all.origin = object.numbers<3>("origin");
   all.grid = object.shape("grid");
   all.ghost = static_cast<int>(object.whole("ghost", 0, kMaxGhost));
   all.blend = object.boolean("blend");
@@ -275,18 +276,19 @@ std::string to_json(const Manifest& all) {
     if (!brick.file.empty()) one["file"] = brick.file;
     bricks.push_back(std::move(one));
   }
-  const Json json = {{"format", "kanbench ensemble"},
-                     {"version", kVersion},
-                     {"dataset", all.dataset},
-                     {"shape", in_json(all.shape)},
-                     {"dtype", name(all.dtype)},
-                     {"range", {all.low, all.high}},
-                     {"spacing", all.spacing},
-                     {"grid", in_json(all.grid)},
-                     {"ghost", all.ghost},
-                     {"blend", all.blend},
-                     {"local", all.local},
-                     {"bricks", bricks}};
+  Json json = {{"format", "kanbench ensemble"},
+               {"version", kVersion},
+               {"dataset", all.dataset},
+               {"shape", in_json(all.shape)},
+               {"dtype", name(all.dtype)},
+               {"range", {all.low, all.high}},
+               {"spacing", all.spacing},
+               {"grid", in_json(all.grid)},
+               {"ghost", all.ghost},
+               {"blend", all.blend},
+               {"local", all.local},
+               {"bricks", bricks}};
+  if (all.origin != std::array<double, 3>{}) json["origin"] = all.origin;
   // A line a key, and one a brick.
   std::string text = "{\n";
   for (const auto& [key, value] : json.items())

@@ -34,6 +34,10 @@ std::string text(const std::vector<std::int64_t>& shape) {
   return "[" + join(extents) + "]";
 }
 
+std::string text(const std::array<double, 3>& numbers) {
+  return decimal(numbers[0]) + " " + decimal(numbers[1]) + " " + decimal(numbers[2]);
+}
+
 double tolerance_of(const ModelFile& file, const Slice& slice) {
   if (slice.exact) return 0;
   return slice.encoder ? file.zfp_enc : file.zfp_mlp;
@@ -75,16 +79,22 @@ double parse_number(std::string_view word, const std::string& key, const std::st
   return value;
 }
 
-std::array<double, 3> parse_spacing(const std::string& words, const std::string& source) {
-  std::array<double, 3> spacing;
+std::array<double, 3> parse_three(const std::string& words, const std::string& key,
+                                  const std::string& source) {
+  std::array<double, 3> numbers;
   std::size_t begin = 0;
   for (int axis = 0; axis < 3; ++axis) {
     const std::size_t end =
         axis == 2 ? words.size() : std::min(words.find(' ', begin), words.size());
-    spacing[static_cast<std::size_t>(axis)] =
-        parse_number(std::string_view(words).substr(begin, end - begin), "spacing", source);
+    numbers[static_cast<std::size_t>(axis)] =
+        parse_number(std::string_view(words).substr(begin, end - begin), key, source);
     begin = std::min(end + 1, words.size());
   }
+  return numbers;
+}
+
+std::array<double, 3> parse_spacing(const std::string& words, const std::string& source) {
+  const std::array<double, 3> spacing = parse_three(words, "spacing", source);
   if (*std::min_element(spacing.begin(), spacing.end()) <= 0)
     throw Error(source + ": metadata 'spacing': " + quote(words) +
                 " is not three numbers above zero");
@@ -121,6 +131,8 @@ ModelFile parse_metadata(const Metadata& metadata, const std::string& source) {
     throw Error(source + ": metadata 'low' " + decimal(file.low) + " is not below 'high' " +
                 decimal(file.high));
   file.spacing = parse_spacing(get(metadata, "spacing", source), source);
+  if (const auto origin = metadata.find("origin"); origin != metadata.end())
+    file.origin = parse_three(origin->second, "origin", source);
   file.zfp_enc = parse_tolerance(metadata, "zfp_enc", source);
   file.zfp_mlp = parse_tolerance(metadata, "zfp_mlp", source);
   return file;
@@ -203,10 +215,10 @@ std::string encode_model(const ModelFile& file) {
                         {"dtype", name(file.dtype)},
                         {"low", decimal(file.low)},
                         {"high", decimal(file.high)},
-                        {"spacing", decimal(file.spacing[0]) + " " + decimal(file.spacing[1]) +
-                                        " " + decimal(file.spacing[2])},
+                        {"spacing", text(file.spacing)},
                         {"zfp_enc", decimal(file.zfp_enc)},
                         {"zfp_mlp", decimal(file.zfp_mlp)}};
+  if (file.origin != std::array<double, 3>{}) container.metadata["origin"] = text(file.origin);
   for (const Slice& slice : layout.slices)
     container.tensors.push_back(encode_tensor(file, slice, container.metadata));
   return serialise(container);

@@ -178,7 +178,7 @@ Range slices_of(const Shape& shape, int rank, int size) {
 }
 
 Evaluation evaluate(const Field& field, double low, double high, const Volume& volume,
-                    Communicator& communicator, bool with_slices, RawWriter* writer) {
+                    Communicator& communicator, bool with_slices, VolumeWriter* writer) {
   const Shape& shape = volume.shape;
   const std::int64_t slice = shape.x * shape.y;
   const Range mine = slices_of(shape, communicator.rank(), communicator.size());

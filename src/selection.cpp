@@ -8,6 +8,7 @@
 #include "kanbench/benchmark.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
+#include "kanbench/io.h"
 
 namespace kanbench {
 namespace {
@@ -52,6 +53,20 @@ std::set<std::int64_t> runs_to_keep(std::span<const Run> runs, const std::string
     if (all || extreme.at({run.dataset, run.network_type}) == run.log2_hashmap_size)
       kept.insert(run.index);
   return kept;
+}
+
+fs::path stage_volume(const fs::path& path, const fs::path& directory) {
+  const VolumePath volume = split_volume_path(path);
+  for (const fs::path& data : data_files(path)) {
+    const fs::path plain = data.lexically_normal();
+    if (plain.has_parent_path())
+      throw Error(path.string() + ": its voxels are in " + data.string() +
+                  ": a volume is copied that has them beside its header");
+    stage_file(volume.file.parent_path() / plain, directory);
+  }
+  fs::path staged = stage_file(volume.file, directory);
+  if (!volume.variable.empty()) staged += ":" + volume.variable;
+  return staged;
 }
 
 fs::path stage_file(const fs::path& file, const fs::path& directory) {

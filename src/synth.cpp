@@ -94,7 +94,7 @@ double highest_of(const SynthField& field, const Shape& shape) {
 }
 
 template <class T>
-void write_slices_of(const SynthField& field, const Shape& shape, RawWriter& writer) {
+void write_slices_of(const SynthField& field, const Shape& shape, VolumeWriter& writer) {
   std::vector<T> slice(static_cast<std::size_t>(shape.x * shape.y));
   const double range = field.high - field.low;
   for (std::int64_t z = 0; z < shape.z; ++z) {
@@ -127,8 +127,8 @@ std::filesystem::path write_synth(const std::string& name, const std::filesystem
   const auto spacing = [&](std::int64_t n) { return field.extent / static_cast<double>(n); };
   const std::filesystem::path path = directory / raw_file_name({name, shape, dtype});
   const std::unique_ptr<Communicator> alone = open_single();
-  RawWriter writer(*alone, path, shape, dtype,
-                   {spacing(shape.x), spacing(shape.y), spacing(shape.z)});
+  VolumeHeader header{shape, dtype, 1, {spacing(shape.x), spacing(shape.y), spacing(shape.z)}, {}};
+  VolumeWriter writer(*alone, path, header);
   visit(dtype, [&](auto zero) { write_slices_of<decltype(zero)>(field, shape, writer); });
   writer.commit();
   return path;

@@ -152,7 +152,8 @@ std::string checkpoint_name(const TrainingPlan& plan, std::uint64_t seed) {
 std::string encode_trained(const TrainingPlan& plan, const std::vector<float>& parameters) {
   const Volume& volume = plan.volume;
   return encode_model({plan.spec, parameters, volume.name, volume.shape, volume.dtype, volume.low,
-                       volume.high, volume.spacing, plan.run.zfp_enc, plan.run.zfp_mlp});
+                       volume.high, volume.spacing, plan.run.zfp_enc, plan.run.zfp_mlp,
+                       volume.origin});
 }
 
 Continuation make_continuation(const TrainingPlan& plan, const CheckpointStore& store,

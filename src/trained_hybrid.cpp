@@ -73,7 +73,7 @@ class HybridRun {
     const Volume& volume = plan_.volume;
     const Decomposition& how = plan_.run.decomposition;
     Manifest all{volume.name, volume.shape, volume.dtype, volume.low, volume.high, volume.spacing,
-                 how.bricks,  how.ghost,    how.blend,    false,      {}};
+                 how.bricks,  how.ghost,    how.blend,    false,      {},          volume.origin};
     for (std::int64_t i = 0; i < count_; ++i) {
       const Box core = part_of(whole(volume.shape), how.bricks, i);
       all.bricks.push_back(

@@ -14,6 +14,7 @@
 #include "kanbench/parallel.h"
 #include "kanbench/range.h"
 #include "mapping.h"
+#include "missing.h"
 
 namespace kanbench {
 namespace {
@@ -123,12 +124,10 @@ std::string digits(T value) {
 template <class T>
 void require_numbers(const Seen<T>& seen, const Shape& shape, const std::string& source) {
   if (seen.bad == 0) return;
-  const std::int64_t x = seen.first_bad % shape.x, y = seen.first_bad / shape.x % shape.y;
-  const std::int64_t z = seen.first_bad / shape.x / shape.y;
   throw Error(source + ": " + std::to_string(seen.bad) + " of " + std::to_string(shape.count()) +
-              " voxels are not finite, the first at (x, y, z) = (" + std::to_string(x) + ", " +
-              std::to_string(y) + ", " + std::to_string(z) +
-              "): replace NaN and infinity by numbers");
+              " voxels are not finite, the first at " + place_text(shape, seen.first_bad) +
+              ": replace NaN and infinity by numbers, or say --missing nearest, min, max, mean or "
+              "a number");
 }
 
 template <class T>
@@ -220,6 +219,7 @@ Volume Volume::cut(const Box& box) const {
   part.dtype = dtype;
   part.spacing = spacing;
   part.origin = origin;
+  part.filled = filled;
   for (std::size_t d = 0; d < 3; ++d)
     part.origin[d] += static_cast<double>(box.low[d]) * spacing[d];
   const Shape& n = part.shape;

@@ -77,7 +77,7 @@ TEST(EvaluateRanks, EqualOne) {
     const Volume volume = waves(shape);
     const auto alone = open_single();
     const auto path = directory / raw_file_name({"one", shape, volume.dtype});
-    RawWriter writer(*alone, path, shape, volume.dtype, volume.spacing);
+    VolumeWriter writer(*alone, path, volume.header());
     // Another range than the volume's: values are brought to it.
     const double low = volume.low - 100, high = volume.high + 50;
     const Evaluation want = evaluate(Untrained(), low, high, volume, *alone, true, &writer);
@@ -87,7 +87,7 @@ TEST(EvaluateRanks, EqualOne) {
       SCOPED_TRACE(text(shape) + " on " + std::to_string(ranks));
       const auto together = directory / raw_file_name({"many", shape, volume.dtype});
       on_ranks(ranks, [&](Communicator& communicator) {
-        RawWriter parts(communicator, together, shape, volume.dtype, volume.spacing);
+        VolumeWriter parts(communicator, together, volume.header());
         const Evaluation got = evaluate(Untrained(), low, high, volume, communicator, true, &parts);
         parts.commit();
         expect_close(got.metrics.mse, want.metrics.mse, 1e-12);

@@ -117,7 +117,7 @@ TEST(RawVolume, RoundTripsEveryDtype) {
       high = static_cast<double>(out[59]);
     });
     const auto path = directory / raw_file_name({"v", shape, dtype});
-    RawWriter writer(*alone, path, shape, dtype, {1, 2, 0.1});
+    VolumeWriter writer(*alone, path, {shape, dtype, 1, {1, 2, 0.1}});
     writer.write(30, 30, voxels.data() + voxels.size() / 2);
     EXPECT_FALSE(std::filesystem::exists(path));
     writer.write(0, 30, voxels.data());
@@ -138,8 +138,8 @@ TEST(RawVolume, HeaderNamesItsData) {
   const TemporaryDirectory directory;
   const float voxels[6] = {0, 1, 2, 3, 4, 5};
   const auto alone = open_single();
-  RawWriter writer(*alone, directory / "a b_3x2x1_float32.raw", {3, 2, 1}, Dtype::float32,
-                   {0.1, 1, 2.5});
+  VolumeWriter writer(*alone, directory / "a b_3x2x1_float32.raw",
+                      {{3, 2, 1}, Dtype::float32, 1, {0.1, 1, 2.5}});
   writer.write(0, 6, voxels);
   writer.commit();
   EXPECT_EQ(read_file(directory / "a b_3x2x1_float32.nhdr"),
@@ -151,7 +151,7 @@ TEST(RawVolume, AnUnfinishedFileLeavesNothing) {
   const TemporaryDirectory directory;
   {
     const auto alone = open_single();
-    RawWriter writer(*alone, directory / "a_2x2x2_uint8.raw", {2, 2, 2}, Dtype::uint8, {1, 1, 1});
+    VolumeWriter writer(*alone, directory / "a_2x2x2_uint8.raw", {{2, 2, 2}, Dtype::uint8});
     writer.write(2, 4, "1234");
     EXPECT_THROW(writer.commit(), std::logic_error);
     EXPECT_THROW(writer.write(4, 5, "12345"), std::logic_error);

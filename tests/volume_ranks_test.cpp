@@ -80,7 +80,8 @@ TEST(VolumeRanks, SayOnceWhatIsNotFinite) {
   voxels[(100 * 128 + 7) * 256 + 42] = std::numeric_limits<double>::quiet_NaN();
   EXPECT_EQ(refusal(shape, Dtype::float64, voxels),
             "v.raw: 1 of 4259840 voxels are not finite, the first at (x, y, z) = (42, 7, 100): "
-            "replace NaN and infinity by numbers");
+            "replace NaN and infinity by numbers, or say --missing nearest, min, max, mean or a "
+            "number");
   voxels[(2 * 128 + 1) * 256 + 3] = -std::numeric_limits<double>::infinity();
   EXPECT_NE(refusal(shape, Dtype::float64, voxels)
                 .find("2 of 4259840 voxels are not finite, the "
@@ -106,7 +107,7 @@ TEST(VolumeRanks, OpenOneFile) {
     const auto messages = test::message_of<Error>([&] { open_volume(path, communicator); });
     EXPECT_EQ(messages, path.string() + ": no such file");
     communicator.barrier();
-    RawWriter writer(communicator, path, {64, 48, 40}, Dtype::uint16, {1, 1, 1});
+    VolumeWriter writer(communicator, path, {{64, 48, 40}, Dtype::uint16});
     // By turns, some with nothing.
     for (std::int64_t z = 0; z < 40; ++z)
       if (z % 2 == communicator.rank())
@@ -126,7 +127,7 @@ TEST(VolumeRanks, AFileThatOneLeftUnfinishedIsNone) {
   const auto path = directory / "v_4x4x4_uint8.raw";
   const std::vector<std::uint8_t> voxels(64, 1);
   const auto messages = messages_on_ranks<std::logic_error>(2, [&](Communicator& communicator) {
-    RawWriter writer(communicator, path, {4, 4, 4}, Dtype::uint8, {1, 1, 1});
+    VolumeWriter writer(communicator, path, {{4, 4, 4}, Dtype::uint8});
     writer.write(communicator.rank() * 32, communicator.rank() ? 31 : 32, voxels.data());
     writer.commit();
   });

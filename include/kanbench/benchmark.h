@@ -85,5 +85,9 @@ std::set<std::int64_t> runs_to_keep(std::span<const Run> runs, const std::string
 /// piece or not at all; returns the copy's path.
 std::filesystem::path stage_file(const std::filesystem::path& file,
                                  const std::filesystem::path& directory);
+/// The same of a volume ("file.nc:u" too) and the files that its voxels are in. Throws Error where
+/// those are not beside its header.
+std::filesystem::path stage_volume(const std::filesystem::path& path,
+                                   const std::filesystem::path& directory);
 
 }  // namespace kanbench

@@ -36,6 +36,8 @@ struct Manifest {
   /// Whether models see points in [0, 1]^3 of their `held` box, or of the whole volume.
   bool local = true;
   std::vector<Brick> bricks;
+  /// Where the first voxel's centre lies; a file does without it where that is 0.
+  std::array<double, 3> origin{0, 0, 0};
 };
 
 /// Whether `path` names a manifest.

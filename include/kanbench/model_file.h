@@ -24,6 +24,8 @@ struct ModelFile {
   std::array<double, 3> spacing{1, 1, 1};
   /// Absolute ZFP tolerances of encoder and decoder; 0 stores float32 as it is.
   double zfp_enc = 0, zfp_mlp = 0;
+  /// Where the first voxel's centre lies; a file does without it where that is 0.
+  std::array<double, 3> origin{0, 0, 0};
 };
 
 /// The file's bytes. With a tolerance, each tensor of that group is a ZFP stream where that is

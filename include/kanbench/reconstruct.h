@@ -54,6 +54,6 @@ Range slices_of(const Shape& shape, int rank, int size);
 /// volume's type. All ranks return the same metrics.
 Evaluation evaluate(const Field& field, double low, double high, const Volume& volume,
                     Communicator& communicator, bool with_slices = false,
-                    RawWriter* writer = nullptr);
+                    VolumeWriter* writer = nullptr);
 
 }  // namespace kanbench

@@ -62,6 +62,16 @@ VoxelGrid<Voxel> grid_of(const VolumeView& view) {
           {held.x, held.y, held.z}};
 }
 
+/// What a file says of its volume beside the voxels.
+struct VolumeHeader {
+  Shape shape;
+  Dtype dtype = Dtype::uint8;
+  /// Numbers a voxel.
+  int components = 1;
+  /// Between voxels' centres, and where the first one's lies.
+  std::array<double, 3> spacing{1, 1, 1}, origin{0, 0, 0};
+};
+
 /// A volume in host memory or mapped from its file, all voxels finite, low < high.
 class Volume {
  public:
@@ -74,7 +84,10 @@ class Volume {
   std::array<double, 3> spacing{1, 1, 1}, origin{0, 0, 0};
   /// The range of the first component.
   double low = 0, high = 1;
+  /// What voxels without a value were filled with, "nearest"; empty where there were none.
+  std::string filled;
 
+  VolumeHeader header() const { return {shape, dtype, components, spacing, origin}; }
   const void* data() const { return data_.get(); }
   std::size_t bytes() const {
     return static_cast<std::size_t>(shape.count() * components) * size_of(dtype);

@@ -8,9 +8,10 @@ namespace {
 constexpr Command kCommands[] = {
     {"bench", "Train, reconstruct and measure the runs of a parameter file (the default)",
      attach_bench, true},
-    {"reconstruct", "Decode a model to a raw volume, at any resolution", attach_reconstruct, true},
+    {"reconstruct", "Decode a model to a volume, at any resolution", attach_reconstruct, true},
     {"evaluate", "Measure a model against a volume", attach_evaluate, true},
     {"info", "Describe a model, a volume, or what this build offers", attach_info},
+    {"convert", "Write a volume in another file format", attach_convert},
     {"synth", "Write an analytic volume", attach_synth},
     {"perf", "Time the stages of training and inference", attach_perf, true},
     {"completion", "Print a completion script for bash or zsh", attach_completion},

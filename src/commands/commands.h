@@ -23,6 +23,7 @@ void attach_bench(CLI::App& app);
 void attach_reconstruct(CLI::App& app);
 void attach_evaluate(CLI::App& app);
 void attach_info(CLI::App& app);
+void attach_convert(CLI::App& app);
 void attach_synth(CLI::App& app);
 void attach_perf(CLI::App& app);
 void attach_completion(CLI::App& app);

@@ -22,6 +22,7 @@ struct EvaluateOptions {
   bool json = false;
   DeviceOptions device;
   PrecisionOption precision;
+  MissingOption missing;
   RanksOptions ranks;
 };
 
@@ -68,7 +69,7 @@ void require_fit(const EvaluateOptions& options, const StoredField& file, const 
   const std::filesystem::path slices = options.slices;
   if (slices.empty()) return;
   require_apart(slices, file, "--slices");
-  require_apart(slices, options.volume, "--slices");
+  require_apart(slices, split_volume_path(options.volume).file, "--slices");
   require_png();
   require_writable(slices.has_parent_path() ? slices.parent_path() : ".", "--slices");
 }
@@ -82,7 +83,7 @@ void run_evaluate(const EvaluateOptions& options) {
   if (communicator->rank() != 0) console.silence();
   std::unique_ptr<StoredField> file;
   together(*communicator, [&] { file = std::make_unique<StoredField>(options.model); });
-  const Volume volume = open_volume(options.volume, *communicator);
+  const Volume volume = open_volume(options.volume, *communicator, options.missing.resolve());
   std::unique_ptr<Field> field;
   together(*communicator, [&] {
     require_fit(options, *file, volume, console);
@@ -107,11 +108,13 @@ void attach_evaluate(CLI::App& app) {
   add_option(app, "model", options->model, "FILE",
              "The model (.safetensors), or an ensemble (.ensemble.json)")
       ->required();
-  add_option(app, "volume", options->volume, "FILE", "The volume, of the model's shape")
+  add_option(app, "volume", options->volume, "FILE",
+             "The volume, of the model's shape; FILE:VARIABLE of a file with several")
       ->required();
   app.add_flag("--json", options->json, "Print a JSON object instead of a table");
   add_option(app, "--slices", options->slices, "FILE",
              "Picture (PNG) of the middle slices: original, reconstruction, error");
+  options->missing.attach(app);
   options->device.attach(app);
   options->precision.attach(app);
   options->ranks.attach(app);

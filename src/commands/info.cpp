@@ -26,6 +26,7 @@ using Json = nlohmann::ordered_json;
 
 struct InfoOptions {
   std::string file, grids;
+  MissingOption missing;
   bool devices = false, bases = false, encoders = false, decoders = false, json = false;
 };
 
@@ -49,6 +50,7 @@ Json describe_model(const std::string& path) {
           {"low", file.low},
           {"high", file.high},
           {"spacing", file.spacing},
+          {"origin", file.origin},
           {"n_parameters", layout.parameters},
           {"bytes", bytes},
           {"compression_ratio", volume / static_cast<double>(bytes)},
@@ -90,43 +92,39 @@ Json describe_ensemble(const std::string& path) {
   }
   const double volume =
       static_cast<double>(all.shape.count()) * static_cast<double>(size_of(all.dtype));
-  return {{"kind", "ensemble"},
-          {"file", path},
-          {"dataset", all.dataset},
-          {"shape", {all.shape.x, all.shape.y, all.shape.z}},
-          {"dtype", name(all.dtype)},
-          {"low", all.low},
-          {"high", all.high},
-          {"spacing", all.spacing},
-          {"grid", {all.grid.x, all.grid.y, all.grid.z}},
-          {"ghost", all.ghost},
-          {"blend", all.blend},
-          {"local", all.local},
-          {"n_parameters", parameters},
-          {"bytes", bytes},
-          {"compression_ratio", volume / static_cast<double>(bytes)},
+  return {{"kind", "ensemble"},       {"file", path},
+          {"dataset", all.dataset},   {"shape", {all.shape.x, all.shape.y, all.shape.z}},
+          {"dtype", name(all.dtype)}, {"low", all.low},
+          {"high", all.high},         {"spacing", all.spacing},
+          {"origin", all.origin},     {"grid", {all.grid.x, all.grid.y, all.grid.z}},
+          {"ghost", all.ghost},       {"blend", all.blend},
+          {"local", all.local},       {"n_parameters", parameters},
+          {"bytes", bytes},           {"compression_ratio", volume / static_cast<double>(bytes)},
           {"bricks", bricks}};
 }
 
-Json describe_volume(const std::string& path) {
-  const Volume volume = open_volume(path);
+Json describe_volume(const std::string& path, const Missing& missing) {
+  const Volume volume = open_volume(path, missing);
   return {{"kind", "volume"},
           {"file", path},
           {"dataset", volume.name},
           {"shape", {volume.shape.x, volume.shape.y, volume.shape.z}},
           {"dtype", name(volume.dtype)},
+          {"components", volume.components},
           {"voxels", volume.shape.count()},
           {"bytes", volume.bytes()},
           {"low", volume.low},
           {"high", volume.high},
-          {"spacing", volume.spacing}};
+          {"spacing", volume.spacing},
+          {"origin", volume.origin}};
 }
 
-Json describe_file(const std::string& path) {
-  if (!fs::exists(path)) throw Error(path + ": no such file: give a model or a volume");
+Json describe_file(const std::string& path, const Missing& missing) {
+  if (!fs::exists(split_volume_path(path).file))
+    throw Error(path + ": no such file: give a model or a volume");
   if (is_manifest(path)) return describe_ensemble(path);
   return fs::path(path).extension() == ".safetensors" ? describe_model(path)
-                                                      : describe_volume(path);
+                                                      : describe_volume(path, missing);
 }
 
 // A field; an enumeration by its word.
@@ -243,7 +241,7 @@ void write_grids(const InfoOptions& options) {
 void run_info(const InfoOptions& options) {
   if (!options.grids.empty()) write_grids(options);
   Json said = Json::object();
-  if (!options.file.empty()) said["file"] = describe_file(options.file);
+  if (!options.file.empty()) said["file"] = describe_file(options.file, options.missing.resolve());
   if (options.devices) said["devices"] = describe_devices();
   if (options.bases) said["bases"] = describe_set<Basis>();
   if (options.encoders) said["encoders"] = describe_set<Encoder>();
@@ -268,7 +266,9 @@ void run_info(const InfoOptions& options) {
 void attach_info(CLI::App& app) {
   const auto options = std::make_shared<InfoOptions>();
   add_option(app, "file", options->file, "FILE",
-             "A model (.safetensors), an ensemble (.ensemble.json) or a volume");
+             "A model (.safetensors), an ensemble (.ensemble.json) or a volume (FILE:VARIABLE\n"
+             "of a file with several)");
+  options->missing.attach(app);
   add_option(app, "--grids", options->grids, "FILE.vtp",
              "Write the boxes of an adaptive_multi_grid's grids, for ParaView");
   app.add_flag("--devices", options->devices, "Where this build can compute on this machine");

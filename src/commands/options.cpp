@@ -158,6 +158,12 @@ Precision PrecisionOption::resolve(const ModelSpec& spec, const Backend& backend
   return resolve_precision(word_, spec, backend);
 }
 
+CLI::Option* MissingOption::attach(CLI::App& app) {
+  return add_option(app, "--missing", word_, "error|nearest|min|max|mean|NUMBER",
+                    "What voxels without a value become: those that are NaN, infinite or what the\n"
+                    "file has for none (default error)");
+}
+
 std::size_t parse_bytes(const std::string& word, const std::string& what) {
   const std::string units = "KMGT";
   std::string digits = word;

@@ -10,6 +10,7 @@
 
 #include "kanbench/backend.h"
 #include "kanbench/communicator.h"
+#include "kanbench/missing.h"
 #include "kanbench/volume.h"
 
 namespace kanbench {
@@ -68,6 +69,16 @@ class PrecisionOption {
 
  private:
   std::string word_ = "auto";
+};
+
+/// --missing of a command that opens a volume.
+class MissingOption {
+ public:
+  CLI::Option* attach(CLI::App& app);
+  Missing resolve() const { return parse_missing(word_, "--missing"); }
+
+ private:
+  std::string word_ = "error";
 };
 
 /// The bytes that "1000", "512M" or "2G" names (K, M, G and T are powers of 1024); throws Error

@@ -130,7 +130,8 @@ class Perf {
       require_writable(json.has_parent_path() ? json.parent_path() : ".", "--json");
     for (const Run& run : runs_) {
       if (!volumes_.contains(run.dataset))
-        volumes_.emplace(run.dataset, open_volume(options_.selection.locate(run.dataset)));
+        volumes_.emplace(run.dataset, open_volume(options_.selection.locate(run.dataset),
+                                                  options_.selection.missing()));
       require_room(run, *backend_);
       resolve_precision(run.precision, make_spec(run), *backend_,
                         "run " + std::to_string(run.index) + ": precision");

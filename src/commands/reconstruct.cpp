@@ -49,7 +49,7 @@ struct Target {
   fs::path path;
   Dtype dtype = Dtype::float32;
   Lattice lattice;
-  std::array<double, 3> spacing{}, origin{};
+  VolumeHeader header;
 };
 
 Target plan_target(const ReconstructOptions& options, const StoredField& file, Console& console) {
@@ -62,24 +62,25 @@ Target plan_target(const ReconstructOptions& options, const StoredField& file, C
   const auto scale = [](double spacing, std::int64_t from, std::int64_t to) {
     return spacing * static_cast<double>(from) / static_cast<double>(to);
   };
-  target.spacing = {scale(file.spacing[0], file.shape.x, size.x),
-                    scale(file.spacing[1], file.shape.y, size.y),
-                    scale(file.spacing[2], file.shape.z, size.z)};
+  const std::array<double, 3> spacing{scale(file.spacing[0], file.shape.x, size.x),
+                                      scale(file.spacing[1], file.shape.y, size.y),
+                                      scale(file.spacing[2], file.shape.z, size.z)};
+  target.header = {box.shape(), target.dtype, 1, spacing, file.origin};
+  // At another size the first voxel's centre is nearer to the volume's edge, or farther.
   for (std::size_t d = 0; d < 3; ++d)
-    target.origin[d] = static_cast<double>(box.low[d]) * target.spacing[d];
+    target.header.origin[d] +=
+        static_cast<double>(box.low[d]) * spacing[d] + (spacing[d] - file.spacing[d]) / 2;
   fs::path& path = target.path = options.output;
   if (fs::is_directory(path)) path /= raw_file_name({file.dataset, box.shape(), target.dtype});
-  if (path.extension() == ".nhdr")
-    throw Error("-o " + path.string() + ": is the header's name: name the raw file");
   require_apart(path, file, "-o");
-  require_apart(fs::path(path).replace_extension(".nhdr"), file, "-o");
+  for (const fs::path& written : files_written(path)) require_apart(written, file, "-o");
   require_writable(path.has_parent_path() ? path.parent_path() : ".", "-o");
   return target;
 }
 
 // This rank's slices; the seconds that it decoded.
 double write_slices_of(const Field& field, const Target& target, const StoredField& file,
-                       const Communicator& communicator, RawWriter& writer, Console& console) {
+                       const Communicator& communicator, VolumeWriter& writer, Console& console) {
   const Shape shape = target.lattice.box.shape();
   const Range mine = slices_of(shape, communicator.rank(), communicator.size());
   if (mine.size() == 0) return 0;
@@ -112,7 +113,7 @@ void reconstruct(const ReconstructOptions& options) {
   });
   if (!said.empty()) console.say(said);
   const Shape shape = target.lattice.box.shape();
-  RawWriter writer(*communicator, target.path, shape, target.dtype, target.spacing, target.origin);
+  VolumeWriter writer(*communicator, target.path, target.header);
   double seconds = 0;
   together(*communicator, [&] {
     seconds = write_slices_of(*field, target, *file, *communicator, writer, console);
@@ -134,7 +135,8 @@ void attach_reconstruct(CLI::App& app) {
              "The model (.safetensors), or an ensemble (.ensemble.json)")
       ->required();
   add_option(app, "-o,--output", options->output, "FILE",
-             "The raw file to write, an .nhdr beside it (or a directory to name it in); required")
+             "The file to write: .raw with an .nhdr beside it, .nhdr, .nrrd, .mhd, .mha, .vti or\n"
+             ".nii (or a directory to name a raw file in); required")
       ->required();
   add_option(app, "--size", options->size, "XxYxZ",
              "Resolution of the whole volume (default: the one it was trained on)");
@@ -154,6 +156,7 @@ void attach_reconstruct(CLI::App& app) {
       "\n"
       "Examples:\n"
       "  kanbench reconstruct nucleon_mlp_12_1a2b3c4d.safetensors -o nucleon.raw\n"
+      "  kanbench reconstruct nucleon_mlp_12_1a2b3c4d.safetensors -o nucleon.vti\n"
       "  kanbench reconstruct model.safetensors -o big.raw --size 512x512x512 --dtype float32\n"
       "  kanbench reconstruct model.safetensors -o part.raw --size 512x512x512 "
       "--box 0:64,0:64,128:192");

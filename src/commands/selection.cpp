@@ -4,7 +4,6 @@
 #include <charconv>
 #include <cstdlib>
 
-#include "commands/options.h"
 #include "kanbench/error.h"
 #include "kanbench/io.h"
 
@@ -60,6 +59,11 @@ void RunSelection::attach(CLI::App& app) {
       ->group(group);
   add_option(app, "-d,--dataset", filter_.dataset, "NAME", "Only runs of this volume")
       ->group(group);
+  add_option(app, "--volume", volume_, "FILE",
+             "Train on this file (FILE:VARIABLE of one with several) what the parameter file says\n"
+             "of its only volume, or of --dataset's")
+      ->group(group);
+  missing_.attach(app)->group(group);
   add_option(app, "--network-types", filter_.network_types, "NAME",
              "Only these decoders, separated by commas (kanbench info --decoders lists them)")
       ->delimiter(',')
@@ -75,7 +79,7 @@ void RunSelection::attach(CLI::App& app) {
       ->check(whole_number(0))
       ->group(group);
   add_option(app, "--data-dir", data_directory_, "DIR",
-             "Where volumes name_XxYxZ_dtype.raw lie (default: ./data, then demo_data)")
+             "Where volumes lie (default: ./data, then demo_data)")
       ->group(group);
 
   const std::string numbers = "Above the file";
@@ -196,7 +200,35 @@ std::string RunSelection::index_source() const {
 std::vector<Run> RunSelection::select(std::optional<std::int64_t> index) const {
   RunFilter filter = filter_;
   filter.run_index = index;
-  return select_runs(load_runs(params_), filter, overrides_);
+  std::vector<Run> all = load_runs(params_);
+  if (!volume_.empty())
+    give_volume(all, filter);
+  else if (!filter.dataset.empty())
+    refuse_path(all, filter.dataset);
+  return select_runs(all, filter, overrides_);
+}
+
+// Runs of one entry, the chosen or the only one, become runs of --volume.
+void RunSelection::give_volume(std::vector<Run>& runs, RunFilter& filter) const {
+  std::vector<std::string> names;
+  for (const Run& run : runs)
+    if (std::find(names.begin(), names.end(), run.dataset) == names.end())
+      names.push_back(run.dataset);
+  if (filter.dataset.empty() && names.size() > 1)
+    throw Error("--volume " + volume_ + ": " + params_ + " has runs of " + join(names) +
+                ": say with --dataset NAME which of them to use");
+  const std::string entry = filter.dataset.empty() ? names.at(0) : filter.dataset;
+  if (std::find(names.begin(), names.end(), entry) == names.end()) return;
+  filter.dataset = dataset_name(volume_);
+  for (Run& run : runs) run.dataset = run.dataset == entry ? filter.dataset : "";
+}
+
+void RunSelection::refuse_path(const std::vector<Run>& runs, const std::string& dataset) const {
+  const bool known =
+      std::any_of(runs.begin(), runs.end(), [&](const Run& run) { return run.dataset == dataset; });
+  if (!known && !find_volume_file(".", dataset).empty())
+    throw Error("--dataset " + dataset + ": is a file, and " + params_ +
+                " has no entry of that name: give it with --volume " + dataset);
 }
 
 std::vector<Run> RunSelection::runs() const { return select(index()); }
@@ -204,6 +236,7 @@ std::vector<Run> RunSelection::runs() const { return select(index()); }
 std::vector<Run> RunSelection::all_runs() const { return select(std::nullopt); }
 
 fs::path RunSelection::locate(const std::string& dataset) const {
+  if (!volume_.empty()) return volume_;
   if (!data_directory_.empty()) {
     if (!fs::is_directory(data_directory_))
       throw Error("--data-dir " + data_directory_ + ": no such directory");
@@ -212,7 +245,7 @@ fs::path RunSelection::locate(const std::string& dataset) const {
       refuse_misnamed(data_directory_, dataset);
     return find_dataset(data_directory_, dataset);
   }
-  const std::vector<fs::path> directories = default_directories();
+  std::vector<fs::path> directories = default_directories();
   std::vector<std::string> known;
   for (const fs::path& directory : directories) {
     const std::vector<std::string> names = list_datasets(directory);
@@ -221,8 +254,10 @@ fs::path RunSelection::locate(const std::string& dataset) const {
     refuse_misnamed(directory, dataset);
     known.insert(known.end(), names.begin(), names.end());
   }
-  std::error_code error;
-  if (fs::is_regular_file(dataset, error)) return dataset;
+  directories.push_back(".");
+  for (const fs::path& directory : directories)
+    if (const fs::path file = find_volume_file(directory, dataset); !file.empty()) return file;
+  directories.pop_back();
   if (directories.empty())
     throw Error("dataset '" + dataset +
                 "': there is no ./data or ./demo_data here; say where it is with --data-dir DIR");

@@ -8,12 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "commands/options.h"
 #include "kanbench/run.h"
 
 namespace kanbench {
 
-/// --params, --dataset, --network-types, --hashmap-size, --run-index, --data-dir and the options
-/// that override a run's own numbers.
+/// --params, --dataset, --volume, --missing, --network-types, --hashmap-size, --run-index,
+/// --data-dir and the options that override a run's own numbers.
 class RunSelection {
  public:
   void attach(CLI::App& app);
@@ -27,8 +28,10 @@ class RunSelection {
   /// The same without the choice by index: what a cluster's array job does in all.
   std::vector<Run> all_runs() const;
   const std::string& params() const { return params_; }
-  /// Where the volume named `dataset` lies: in --data-dir, or else in ./data or the demo_data next
-  /// to the working directory or the program. Throws Error listing what there is.
+  /// What becomes of voxels without a value.
+  Missing missing() const { return missing_.resolve(); }
+  /// Where the volume named `dataset` lies: at --volume, in --data-dir, or else in ./data or the
+  /// demo_data next to the working directory or the program. Throws Error listing what there is.
   std::filesystem::path locate(const std::string& dataset) const;
   /// The variable that chose the run ("PBS_ARRAY_INDEX"), or empty.
   std::string index_source() const;
@@ -42,7 +45,11 @@ class RunSelection {
                          const std::string& form, const std::string& description,
                          const CLI::Validator& check);
 
-  std::string params_, data_directory_;
+  void give_volume(std::vector<Run>& runs, RunFilter& filter) const;
+  void refuse_path(const std::vector<Run>& runs, const std::string& dataset) const;
+
+  std::string params_, data_directory_, volume_;
+  MissingOption missing_;
   RunFilter filter_;
   RunOverrides overrides_;
 };

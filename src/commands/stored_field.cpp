@@ -30,6 +30,7 @@ StoredField::StoredField(const fs::path& path) : path_(path) {
     low = file.low;
     high = file.high;
     spacing = file.spacing;
+    origin = file.origin;
   };
   if (is_manifest(path)) {
     manifest_ = std::make_unique<Manifest>(read_manifest(path));

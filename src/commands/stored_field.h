@@ -24,7 +24,7 @@ class StoredField {
   Shape shape;
   Dtype dtype = Dtype::uint8;
   double low = 0, high = 1;
-  std::array<double, 3> spacing{1, 1, 1};
+  std::array<double, 3> spacing{1, 1, 1}, origin{0, 0, 0};
   /// "mlp", "ensemble 2x2x2".
   std::string kind;
 

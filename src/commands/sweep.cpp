@@ -71,6 +71,7 @@ class Sweep {
   // Everything that can be wrong with the command line is found before the first run trains.
   void prepare() {
     runs_ = options_.selection.runs();
+    options_.selection.missing();
     if (const std::string source = options_.selection.index_source(); !source.empty())
       console_.say("run " + std::to_string(runs_.at(0).index) + ", as " + source + " says");
     keep_ = runs_to_keep(options_.selection.all_runs(), options_.save_mode);
@@ -98,10 +99,11 @@ class Sweep {
              std::to_string(run.repeats) + (run.faithful ? " faithful" : "") +
              (run.decomposition.sharded ? " sharded" : "") + "\n";
     const CheckpointInterval& every = options_.checkpoint_every;
-    return all + options_.output_directory + "\n" + options_.output + "\n" + options_.save_mode +
-           "\n" + options_.slices + "\n" + std::to_string(options_.resume) +
-           std::to_string(options_.test_epoch) + general(options_.safety_margin) + " " +
-           general(every.minutes) + " " + std::to_string(every.epochs);
+    return all + text(options_.selection.missing()) + "\n" + options_.output_directory + "\n" +
+           options_.output + "\n" + options_.save_mode + "\n" + options_.slices + "\n" +
+           std::to_string(options_.resume) + std::to_string(options_.test_epoch) +
+           general(options_.safety_margin) + " " + general(every.minutes) + " " +
+           std::to_string(every.epochs);
   }
 
   void prepare_output() {
@@ -129,10 +131,12 @@ class Sweep {
     if (volume_ && opened_ == dataset) return;
     volume_.reset();
     const fs::path file = stage(files_.at(dataset));
-    volume_.emplace(open_volume(file, *communicator_));
+    volume_.emplace(open_volume(file, *communicator_, options_.selection.missing()));
     require_same(*communicator_, volume_fingerprint(*volume_), file.string());
     signature_ = from_rank_0([&] { return volume_signature(*volume_); });
     opened_ = dataset;
+    if (!volume_->filled.empty())
+      console_.say(file.string() + ": voxels without a value were filled, " + volume_->filled);
     console_.detail(file.string() + ": " + text(volume_->shape) + " " + name(volume_->dtype) +
                     ", values " + general(volume_->low) + " to " + general(volume_->high));
   }
@@ -141,7 +145,7 @@ class Sweep {
   fs::path stage(const fs::path& file) {
     if (options_.ssd_directory.empty()) return file;
     fs::path staged;
-    const auto copy = [&] { staged = stage_file(file, options_.ssd_directory); };
+    const auto copy = [&] { staged = stage_volume(file, options_.ssd_directory); };
     together(*communicator_, [&] {
       if (communicator_->local_rank() == 0) copy();
     });

@@ -4,12 +4,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <optional>
-#include <vector>
 
-#include "decimal.h"
+#include "io/body.h"
 #include "kanbench/error.h"
-#include "kanbench/file.h"
 #include "kanbench/io.h"
 #include "kanbench/math/voxels.h"
 #include "kanbench/parallel.h"
@@ -22,36 +19,11 @@ static_assert(std::endian::native == std::endian::little, "raw volumes are mappe
 
 constexpr const char* kForm = "a raw volume is named name_XxYxZ_dtype.raw";
 
-const char* nrrd_type(Dtype dtype) {
-  if (dtype == Dtype::float32) return "float";
-  if (dtype == Dtype::float64) return "double";
-  return name(dtype);
-}
-
-// A place needs NRRD's `space` fields; a volume that starts at 0 does with plain spacings.
-std::string nrrd_place(const std::array<double, 3>& spacing, const std::array<double, 3>& origin) {
-  const std::string x = decimal(spacing[0]), y = decimal(spacing[1]), z = decimal(spacing[2]);
-  if (origin == std::array<double, 3>{}) return "spacings: " + x + " " + y + " " + z;
-  return "space dimension: 3\nspace directions: (" + x + ",0,0) (0," + y + ",0) (0,0," + z +
-         ")\nspace origin: (" + decimal(origin[0]) + "," + decimal(origin[1]) + "," +
-         decimal(origin[2]) + ")";
-}
-
-std::string nrrd_header(const std::string& data_file, const Shape& shape, Dtype dtype,
-                        const std::string& place) {
-  return "NRRD0004\ntype: " + std::string(nrrd_type(dtype)) +
-         "\ndimension: 3\nsizes: " + std::to_string(shape.x) + " " + std::to_string(shape.y) + " " +
-         std::to_string(shape.z) + "\n" + place +
-         "\nendian: little\nencoding: raw\ndata file: " + data_file + "\n";
-}
-
 }  // namespace
-
-bool is_raw(const std::filesystem::path& path) { return path.extension() == ".raw"; }
 
 RawName parse_raw_name(const std::filesystem::path& path) {
   const std::string source = path.string(), stem = path.stem().string();
-  if (!is_raw(path)) throw Error(source + ": not named *.raw: " + kForm);
+  if (path.extension() != ".raw") throw Error(source + ": not named *.raw: " + kForm);
   const std::size_t second = stem.rfind('_');
   const std::size_t first =
       second == std::string::npos || second == 0 ? std::string::npos : stem.rfind('_', second - 1);
@@ -70,84 +42,18 @@ std::string raw_file_name(const RawName& parts) {
   return parts.name + "_" + text(parts.shape) + "_" + name(parts.dtype) + ".raw";
 }
 
-std::string raw_dataset(const std::filesystem::path& path) {
-  try {
-    return parse_raw_name(path).name;
-  } catch (const Error&) {
-    return "";
-  }
-}
-
-Volume read_raw(const std::filesystem::path& path, Communicator& communicator) {
-  RawName parts;
-  std::shared_ptr<const void> voxels;
-  together(communicator, [&] {
-    parts = parse_raw_name(path);
-    const std::size_t expected =
-        static_cast<std::size_t>(parts.shape.count()) * size_of(parts.dtype);
-    std::error_code failure;
-    const std::uintmax_t found = std::filesystem::file_size(path, failure);
-    if (failure) throw Error(path.string() + ": cannot be read: " + failure.message());
-    if (found != expected)
-      throw Error(path.string() + ": expected " + std::to_string(expected) + " bytes (" +
-                  text(parts.shape) + " " + name(parts.dtype) + "), found " +
-                  std::to_string(found));
-    voxels = map_file(path, expected);
-  });
-  return {parts.name, parts.shape, parts.dtype, std::move(voxels), path.string(), communicator};
-}
-
-struct RawWriter::State {
-  Communicator& communicator;
-  std::filesystem::path path;
-  Shape shape;
-  Dtype dtype;
-  std::string place;
-  std::unique_ptr<ParallelFile> file;
-  // Voxels that this rank has written.
-  std::int64_t written = 0;
-
-  std::int64_t written_by_all() const {
-    std::vector<std::int64_t> each(static_cast<std::size_t>(communicator.size()));
-    communicator.all_gather(&written, sizeof written, each.data());
-    std::int64_t all = 0;
-    for (const std::int64_t count : each) all += count;
-    return all;
-  }
-};
-
-RawWriter::RawWriter(Communicator& communicator, std::filesystem::path path, Shape shape,
-                     Dtype dtype, std::array<double, 3> spacing, std::array<double, 3> origin)
-    : state_(new State{communicator, path, shape, dtype, nrrd_place(spacing, origin),
-                       communicator.create_file(
-                           path, shape.count() * static_cast<std::int64_t>(size_of(dtype)))}) {}
-RawWriter::~RawWriter() = default;
-RawWriter::RawWriter(RawWriter&&) noexcept = default;
-
-void RawWriter::write(std::int64_t first, std::int64_t count, const void* voxels) {
-  State& s = *state_;
-  const std::int64_t all = s.shape.count();
-  check(first >= 0 && count >= 0 && first <= all && count <= all - std::max(first, s.written),
-        "more voxels than the raw file has");
-  const auto size = static_cast<std::int64_t>(size_of(s.dtype));
-  s.file->write(first * size, voxels, static_cast<std::size_t>(count * size));
-  s.written += count;
-}
-
-void RawWriter::commit() {
-  State& s = *state_;
-  check(s.written_by_all() == s.shape.count(), "fewer voxels than the raw file has");
-  std::optional<AtomicFile> header;
-  together(s.communicator, [&] {
-    if (s.communicator.rank() != 0) return;
-    std::filesystem::path sidecar = s.path;
-    header.emplace(sidecar.replace_extension(".nhdr"));
-    header->write(nrrd_header(s.path.filename().string(), s.shape, s.dtype, s.place));
-  });
-  s.file->commit();
-  together(s.communicator, [&] {
-    if (header) header->commit();
-  });
+StoredVolume read_raw(const std::filesystem::path& path, const std::string&) {
+  const RawName parts = parse_raw_name(path);
+  StoredVolume volume;
+  volume.header.shape = parts.shape;
+  volume.header.dtype = parts.dtype;
+  const std::uint64_t expected = bytes_of(volume.header);
+  const std::uint64_t found = size_of_file(path, path.string());
+  if (found != expected)
+    throw Error(path.string() + ": expected " + std::to_string(expected) + " bytes (" +
+                text(parts.shape) + " " + name(parts.dtype) + "), found " + std::to_string(found));
+  volume.voxels = map_file(path, expected);
+  return volume;
 }
 
 void denormalise(const float* values, std::int64_t count, double low, double high, Dtype dtype,

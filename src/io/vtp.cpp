@@ -40,7 +40,8 @@ std::vector<GridBox> grid_boxes(const ModelFile& file, const std::string& source
     const double density = cofactors(map_of<double>(transform, numbers).m, cofactor);
     GridBox box{static_cast<int>(g), std::abs(density), grid_corners(transform, numbers)};
     for (auto& corner : box.corners)
-      for (std::size_t d = 0; d < 3; ++d) corner[d] = (corner[d] * size[d] - 0.5) * file.spacing[d];
+      for (std::size_t d = 0; d < 3; ++d)
+        corner[d] = file.origin[d] + (corner[d] * size[d] - 0.5) * file.spacing[d];
     if (is_finite(box.corners)) boxes.push_back(box);
   }
   return boxes;

@@ -1,0 +1,8 @@
+// libFuzzer's entry: any bytes are a volume in NRRD or are refused in one line.
+
+#include "fuzz_volume.h"
+#include "io/nrrd.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  return kanbench::fuzz_volume(kanbench::read_nrrd, ".nrrd", data, size);
+}
