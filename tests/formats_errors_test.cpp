@@ -181,7 +181,7 @@ TEST(FormatErrors, Vti) {
       bad(ascii, "Piece Extent=\"0 4", "Piece Extent=\"-9223372036854775808 4", "no points"),
       bad(ascii, "Piece Extent=\"0 4", "Piece Extent=\"0 99", "do not fit its text"),
       bad(ascii, "Piece Extent=\"0 4", "Piece Extent=\"0 3", "more than 48 numbers"),
-      bad(ascii, "format=\"ascii\"", "format=\"binary\"", "its data end"),
+      bad(ascii, "format=\"ascii\"", "format=\"binary\"", "are 60"),
       bad(ascii, "format=\"ascii\"", "format=\"other\"", "'other'"),
       bad(ascii, "Name=\"a\"", "Name=\"a\" NumberOfComponents=\"0\"", "NumberOfComponents"),
       bad(raw, "Piece Extent=\"0 4", "Piece Extent=\"0 5", "states 240 bytes"),

@@ -39,7 +39,7 @@ TEST_F(ProgramFormats, TrainsOnAFileByItsPath) {
   write_params({{"a", small_run()}, {"b", small_run()}});
   expect_refused(bench({"--volume", kItk}), "--dataset NAME");
   expect_refused(bench({"--dataset", kItk}), "--volume " + kItk);
-  expect_refused(bench({"--dataset", "c", "--volume", kItk}), "'c'");
+  expect_refused(bench({"--dataset", "c", "--volume", kItk}), "--dataset c");
   expect_refused(bench({"--dataset", "a", "--volume", "none.nrrd"}), "none.nrrd");
   const Outcome done = bench({"--dataset", "a", "--volume", kItk});
   ASSERT_EQ(done.status, 0) << done.error;

@@ -145,6 +145,10 @@ std::shared_ptr<const void> in_order(const VolumeHeader& header,
   return {bytes, bytes.get()};
 }
 
+std::string name_of(const Body& body, const std::filesystem::path& header) {
+  return header.string() + (body.file == header ? "" : " (" + body.file.string() + ")");
+}
+
 std::shared_ptr<const void> read_body(const VolumeHeader& header, const Body& body,
                                       const std::string& source) {
   const std::uint64_t bytes = bytes_of(header), size = size_of_file(body.file, source);

@@ -45,6 +45,9 @@ struct Body {
   bool interleaved = false;
 };
 
+/// The file of that header as messages name it: with the file of its voxels, where that is another.
+std::string name_of(const Body& body, const std::filesystem::path& header);
+
 /// The voxels: mapped where they lie as they are wanted, else read. Throws Error, `source` before
 /// it, where the file is too short.
 std::shared_ptr<const void> read_body(const VolumeHeader& header, const Body& body,

@@ -166,7 +166,7 @@ StoredVolume read_metaimage(const fs::path& path, const std::string&) {
   volume.header.dtype = dtype_of(header.get({"ElementType"}));
   take_shape(header, volume.header);
   const Body body = plan_body(header, path, volume.header);
-  volume.voxels = read_body(volume.header, body, body.file.string());
+  volume.voxels = read_body(volume.header, body, name_of(body, path));
   return volume;
 }
 

@@ -40,16 +40,24 @@ bool dtype_of(nc_type type, Dtype& dtype) {
   return false;
 }
 
+struct OpenFile {
+  OpenFile() = default;
+  OpenFile(const OpenFile&) = delete;
+  ~OpenFile() {
+    if (id >= 0) ::nc_close(id);
+  }
+  int id = -1;
+};
+
 class NetcdfFile {
  public:
   explicit NetcdfFile(const fs::path& path) : source_(path.string()) {
     size_of_file(path, source_);
     // An absolute path is no address on a network.
-    require(::nc_open(fs::absolute(path).c_str(), NC_NOWRITE, &file_), "cannot be read as NetCDF");
-    visit_group(file_, "", 0);
+    require(::nc_open(fs::absolute(path).c_str(), NC_NOWRITE, &file_.id),
+            "cannot be read as NetCDF");
+    visit_group(file_.id, "", 0);
   }
-  ~NetcdfFile() { ::nc_close(file_); }
-  NetcdfFile(const NetcdfFile&) = delete;
 
   const std::vector<Candidate>& candidates() const { return candidates_; }
 
@@ -212,23 +220,26 @@ class NetcdfFile {
       return;
     std::vector<double> at(extent);
     if (::nc_get_var_double(group, id, at.data()) == NC_NOERR)
-      place_axis(at, header.spacing[d], header.origin[d]);
+      place_axis(at, type == NC_FLOAT ? 0x1p-22 : 0x1p-50, header.spacing[d], header.origin[d]);
   }
 
-  static void place_axis(const std::vector<double>& at, double& spacing, double& origin) {
+  // `rounding` is the share of a number that its type may have lost.
+  static void place_axis(const std::vector<double>& at, double rounding, double& spacing,
+                         double& origin) {
     if (at.empty() || !std::isfinite(at[0])) return;
     const double last = static_cast<double>(at.size() - 1);
     const double step = at.size() > 1 ? (at.back() - at[0]) / last : 1;
     for (std::size_t i = 0; i < at.size(); ++i)
-      if (!(std::abs(at[i] - at[0] - step * static_cast<double>(i)) <= 1e-3 * std::abs(step)))
+      if (!(std::abs(at[i] - at[0] - step * static_cast<double>(i)) <=
+            1e-3 * std::abs(step) + rounding * std::abs(at[i])))
         return;
-    if (!std::isfinite(step) || step == 0) return;
+    if (!std::isfinite(step) || std::abs(step) <= rounding * std::abs(at[0])) return;
     spacing = std::abs(step);
     origin = at[0];
   }
 
   const std::string source_;
-  int file_ = -1;
+  OpenFile file_;
   std::vector<Variable> variables_;
   std::vector<Candidate> candidates_;
 };

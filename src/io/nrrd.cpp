@@ -307,7 +307,7 @@ StoredVolume read_nrrd(const fs::path& path, const std::string&) {
   body = plan_body(header, path, volume.header);
   body.interleaved = interleaved;
   take_skips(header, volume.header, body);
-  volume.voxels = read_body(volume.header, body, body.file.string());
+  volume.voxels = read_body(volume.header, body, name_of(body, path));
   return volume;
 }
 

@@ -89,6 +89,7 @@ def write_nibabel_files():
     affine[:3, 3] = ORIGIN
     data = values("int16").transpose()
     one = nibabel.Nifti1Image(data, affine, nibabel.Nifti1Header(endianness=">"))
+    one.header.set_data_dtype("i2")
     one.header.set_slope_inter(0.5, -3)
     nibabel.save(one, str(HERE / "nibabel_big_scaled.nii"))
     # nibabel scales what it is given; the numbers in the file are to be those above.
