@@ -132,7 +132,7 @@ TEST(VolumeRanks, AFileThatOneLeftUnfinishedIsNone) {
     writer.commit();
   });
   for (const std::string& message : messages)
-    EXPECT_NE(message.find("fewer voxels than the raw file has"), std::string::npos) << message;
+    EXPECT_NE(message.find("fewer voxels than the file has"), std::string::npos) << message;
   EXPECT_TRUE(std::filesystem::is_empty(directory.path()));
 }
 
