@@ -3,7 +3,7 @@
 
 usage: draw_grids.py volume_XxYxZ_dtype.raw before.vtp after.vtp picture.png
 
-The boxes are those of `kanbench info MODEL --grids FILE.vtp`, of a volume of unit spacing.
+The boxes are those of `kanbench info MODEL --grids FILE.vtp`, of a volume whose first voxel is at 0.
 Needs numpy and matplotlib.
 """
 
@@ -27,10 +27,17 @@ def read_slice(path: Path) -> np.ndarray:
     return np.memmap(path, dtype=np.dtype(dtype), mode="r", shape=size)[int(z) // 2]
 
 
-def read_boxes(path: Path) -> np.ndarray:
-    """Corners [grid][8][3]."""
+def read_spacing(volume: Path) -> np.ndarray:
+    """Between voxels, as the .nhdr beside the volume says, if there is one."""
+    header = volume.with_suffix(".nhdr")
+    found = re.search(r"^spacings: (.*)$", header.read_text(), re.M) if header.exists() else None
+    return np.array(found.group(1).split()[:3], dtype=float) if found else np.ones(3)
+
+
+def read_boxes(path: Path, spacing: np.ndarray) -> np.ndarray:
+    """Corners [grid][8][3] in voxels."""
     text = re.search(r'Name="Points"[^>]*>([^<]*)<', path.read_text()).group(1)
-    return np.array(text.split(), dtype=float).reshape(-1, 8, 3)
+    return np.array(text.split(), dtype=float).reshape(-1, 8, 3) / spacing
 
 
 def outline(box: np.ndarray, z: float) -> np.ndarray:
@@ -54,10 +61,11 @@ def main() -> None:
     volume = Path(sys.argv[1])
     image = read_slice(volume)
     depth = int(re.search(r"x(\d+)_\w+\.raw$", volume.name).group(1))
+    spacing = read_spacing(volume)
     figure, axes = plt.subplots(1, 2, figsize=(10, 5 * image.shape[0] / image.shape[1] + 0.4))
     for axis, name, title in zip(axes, sys.argv[2:4], ("before", "after"), strict=True):
         axis.imshow(image, cmap="gray", origin="lower")
-        for i, box in enumerate(read_boxes(Path(name))):
+        for i, box in enumerate(read_boxes(Path(name), spacing)):
             polygon = outline(box, depth // 2 + 0.01)
             axis.plot(*polygon.T, color=plt.cm.turbo(i * 37 % 64 / 63), linewidth=0.7, alpha=0.8)
         margin = 0.15 * max(image.shape)

@@ -151,7 +151,7 @@ class Filling {
     if (!own_) {
       own_ = allocate_voxels(bytes_of(volume_.header), source_);
       std::memcpy(own_.get(), volume_.voxels.get(), bytes_of(volume_.header));
-      volume_.voxels = {own_, own_.get()};
+      volume_.voxels = std::shared_ptr<const void>(own_, own_.get());
     }
     return reinterpret_cast<T*>(own_.get());
   }

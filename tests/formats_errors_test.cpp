@@ -197,12 +197,15 @@ TEST(FormatErrors, Vti) {
 
 TEST(FormatErrors, NetcdfAndHdf5) {
   const std::string netcdf = read_file(golden_volume("classic.nc"));
+  const std::string records = read_file(golden_volume("offset64.nc"));
   const std::string four = read_file(golden_volume("four.nc"));
   const std::string hdf5 = read_file(golden_volume("h5py.h5"));
   expect_all_refused({
       {"bad.nc", "", "cannot be read as NetCDF"},
       {"bad.nc", "NRRD0004\n", "cannot be read as NetCDF"},
       {"bad.nc", netcdf.substr(0, 100), "bad.nc"},
+      {"bad.nc", netcdf.substr(0, netcdf.size() - 4), "cut short"},
+      {"bad.nc", records.substr(0, records.size() - 4), "cut short"},
       {"bad.nc", four.substr(0, 4000), "cannot be read as NetCDF"},
       {"bad.h5", "", "cannot be read as HDF5"},
       {"bad.h5", netcdf, "cannot be read as HDF5"},

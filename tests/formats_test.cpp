@@ -203,7 +203,7 @@ TEST(Formats, WhatIsWrittenComesBack) {
     if (!format.write || format.endings[0] == std::string(".raw")) continue;
     for (const Dtype dtype : dtypes)
       for (const int components : {1, 2, 3}) {
-        const auto path = directory / ("made" + std::string(format.endings[0]));
+        const auto path = directory / (std::string(format.endings[0] + 1) + format.endings[0]);
         SCOPED_TRACE(path.string() + " " + name(dtype) + " x " + std::to_string(components));
         if (format.endings[0] == std::string(".vti") && is_absent("vtk_raw.vti")) continue;
         const bool place = dtype != Dtype::int8;
@@ -253,6 +253,9 @@ TEST(Formats, HeadersStandForTheirVoxels) {
   write_volume(directory / "c.nrrd", volume);
   write_volume(directory / "c.nii", volume);
   write_volume(directory / "d.nhdr", volume);
+  const auto over = test::message_of<Error>([&] { write_volume(directory / "d.mhd", volume); });
+  EXPECT_TRUE(contains(over, "would overwrite")) << over;
+  test::write_text(directory / "d.mhd", "");
   write_volume(directory / "d.mhd", volume);
   EXPECT_EQ(list_datasets(directory.path()), (std::vector<std::string>{"a", "b", "c", "d"}));
   EXPECT_EQ(find_dataset(directory.path(), "a"), directory / "a_7x5x3_uint8.nhdr");

@@ -120,6 +120,7 @@ TEST_F(ProgramFormats, Converts) {
   expect_refused(go({"convert", "itk_5x4x3_uint8.nhdr", "-o", "itk_5x4x3_uint8.mhd"}),
                  "would overwrite");
   expect_refused(go({"convert", "v.nii", "-o", "v.nii.gz"}), ".nii");
+  expect_refused(go({"convert", "v.nii", "-o", "itk_5x4x3_uint8.mhd"}), "would overwrite");
   expect_refused(go({"convert", "none.nii", "-o", "v.mha"}), "no such file");
 }
 

@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "io/body.h"
+#include "io/words.h"
 #include "kanbench/error.h"
 #include "kanbench/io.h"
 #include "kanbench/math/voxels.h"
@@ -23,7 +24,8 @@ constexpr const char* kForm = "a raw volume is named name_XxYxZ_dtype.raw";
 
 RawName parse_raw_name(const std::filesystem::path& path) {
   const std::string source = path.string(), stem = path.stem().string();
-  if (path.extension() != ".raw") throw Error(source + ": not named *.raw: " + kForm);
+  if (lower(path.extension().string()) != ".raw")
+    throw Error(source + ": not named *.raw: " + kForm);
   const std::size_t second = stem.rfind('_');
   const std::size_t first =
       second == std::string::npos || second == 0 ? std::string::npos : stem.rfind('_', second - 1);

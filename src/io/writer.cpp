@@ -71,7 +71,14 @@ VolumeWriter::VolumeWriter(Communicator& communicator, const std::filesystem::pa
                            const VolumeHeader& header)
     : state_(new State{communicator, header, {}, nullptr, 0}) {
   State& s = *state_;
-  together(communicator, [&] { s.form = form_of(path, header); });
+  together(communicator, [&] {
+    s.form = form_of(path, header);
+    // A raw file that no such header describes is someone else's.
+    if (communicator.rank() == 0 && path != s.form.body && s.form.beside == path &&
+        std::filesystem::exists(s.form.body) && !std::filesystem::exists(path))
+      throw Error(path.string() + ": would overwrite " + s.form.body.string() +
+                  ", which it does not describe yet: name another file");
+  });
   const auto bytes = static_cast<std::int64_t>(bytes_of(header));
   s.file = communicator.create_file(
       s.form.body, s.body_begin() + bytes + static_cast<std::int64_t>(s.form.after.size()));
