@@ -91,7 +91,7 @@ TEST_F(ProgramFormats, ReconstructsIntoEveryFormat) {
   const std::string model = models().at(0).string();
   ASSERT_EQ(go({"reconstruct", model, "-o", "whole.nrrd"}).status, 0);
   const std::vector<double> expected = numbers_of(open_volume(here_ / "whole.nrrd"));
-  for (const char* name : {"r.nhdr", "r.mhd", "r.mha", "r.vti", "r.nii"}) {
+  for (const char* name : {"r.nhdr", "s.mhd", "r.mha", "r.vti", "r.nii"}) {
     const Outcome done = go({"reconstruct", model, "-o", name});
     ASSERT_EQ(done.status, 0) << done.error;
     if (!contains(name, "vti")) EXPECT_EQ(numbers_of(open_volume(here_ / name)), expected) << name;

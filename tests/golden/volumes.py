@@ -266,7 +266,7 @@ def check(program):
     with tempfile.TemporaryDirectory() as directory:
         for source, (dtype, components) in SOURCES.items():
             for ending, readers in READERS.items():
-                path = pathlib.Path(directory) / f"{pathlib.Path(source).stem}{ending}"
+                path = pathlib.Path(directory) / f"{ending[1:]}_{pathlib.Path(source).stem}{ending}"
                 subprocess.run([program, "convert", HERE / source, "-o", path], check=True,
                                stdout=subprocess.DEVNULL)
                 for reader in readers:
