@@ -7,7 +7,7 @@ packages=(g++ cmake ninja-build libcli11-dev libspdlog-dev nlohmann-json3-dev li
   libzstd-dev zlib1g-dev libexpat1-dev libnetcdf-dev libhdf5-dev libopenmpi-dev openmpi-bin python3
   python3-pandas python3-matplotlib python3-jinja2)
 if [ "${1:-}" = --tests ]; then
-  packages+=(libgtest-dev clang-format clang libclang-rt-dev chromium)
+  packages+=(libgtest-dev clang-format clang libclang-rt-dev chromium slurm-wlm)
 fi
 
 if ! command -v dpkg-query >/dev/null; then

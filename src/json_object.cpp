@@ -43,8 +43,12 @@ JsonObject::JsonObject(const Json& json, std::string at) : json_(json), at_(std:
 const Json& JsonObject::take(const std::string& key) {
   known_.push_back(key);
   const auto found = json_.find(key);
-  if (found == json_.end()) throw Error(at_ + ": has no '" + key + "'");
-  return *found;
+  if (found != json_.end()) return *found;
+  std::vector<std::string> there;
+  for (const auto& [name, value] : json_.items()) there.push_back(name);
+  const bool near = !nearest(key, there).empty();
+  throw Error(at_ + ": has no '" + key + "'" +
+              (near ? ": it has " + join(there) + ", is one of these meant for it?" : ""));
 }
 
 void JsonObject::read(const std::string& key, bool& value) {
@@ -77,6 +81,28 @@ void JsonObject::read(const std::string& key, float& value) {
   value = static_cast<float>(number);
 }
 
+void JsonObject::read(const std::string& key, int& value, double low, double high) {
+  const Json& json = take(key);
+  if (!json.is_number_integer()) wrong(key, "a whole number", json);
+  value = static_cast<int>(within(key, json, low, high));
+}
+
+void JsonObject::read(const std::string& key, double& value, double low, double high) {
+  const Json& json = take(key);
+  if (!json.is_number()) wrong(key, "a number", json);
+  value = within(key, json, low, high);
+}
+
+void JsonObject::read(const std::string& key, std::vector<std::string>& value) {
+  const Json& json = take(key);
+  if (!json.is_array()) wrong(key, "a list of texts", json);
+  value.clear();
+  for (const Json& one : json) {
+    if (!one.is_string()) wrong(key, "a list of texts alone", one);
+    value.push_back(one.get<std::string>());
+  }
+}
+
 void JsonObject::done() const {
   for (const auto& [key, value] : json_.items())
     if (std::find(known_.begin(), known_.end(), key) == known_.end())
@@ -89,11 +115,15 @@ void JsonObject::wrong(const std::string& key, const std::string& right, const J
 }
 
 double JsonObject::limited(const std::string& key, const Json& json) const {
-  const double value = json.get<double>();
   const Limit limit = limit_of(encoder_, key);
-  if (value >= limit.low && value <= limit.high) return value;
-  throw Error(at_ + ": '" + key + "': " + json.dump() +
-              " is out of range: " + Json(limit.low).dump() + " to " + Json(limit.high).dump());
+  return within(key, json, limit.low, limit.high);
+}
+
+double JsonObject::within(const std::string& key, const Json& json, double low, double high) const {
+  const double value = json.get<double>();
+  if (value >= low && value <= high) return value;
+  throw Error(at_ + ": '" + key + "': " + json.dump() + " is out of range: " + Json(low).dump() +
+              " to " + Json(high).dump());
 }
 
 }  // namespace kanbench

@@ -35,6 +35,11 @@ class JsonObject {
   void read(const std::string& key, int& value);
   void read(const std::string& key, double& value);
   void read(const std::string& key, float& value);
+  /// Within bounds of its own.
+  void read(const std::string& key, int& value, double low, double high);
+  void read(const std::string& key, double& value, double low, double high);
+  /// A list of texts.
+  void read(const std::string& key, std::vector<std::string>& value);
   /// One of the enumeration's words.
   template <class Enum>
   requires std::is_enum_v<Enum>
@@ -53,13 +58,15 @@ class JsonObject {
                 " (known: " + join(known) + ")");
   }
   /// Leaves `value` as it is where the key is missing.
-  template <class Value>
-  void read_optional(const std::string& key, Value& value) {
+  template <class Value, class... Bounds>
+  void read_optional(const std::string& key, Value& value, Bounds... bounds) {
     if (has(key))
-      read(key, value);
+      read(key, value, bounds...);
     else
-      known_.push_back(key);
+      note(key);
   }
+  /// A key that may be there.
+  void note(const std::string& key) { known_.push_back(key); }
   /// Numbers from here on are those of this encoder.
   void of_encoder(const std::string& name) { encoder_ = name; }
   void done() const;
@@ -68,6 +75,7 @@ class JsonObject {
   [[noreturn]] void wrong(const std::string& key, const std::string& right,
                           const Json& found) const;
   double limited(const std::string& key, const Json& json) const;
+  double within(const std::string& key, const Json& json, double low, double high) const;
 
   const Json& json_;
   std::string at_, encoder_;

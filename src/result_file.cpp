@@ -239,4 +239,110 @@ void ResultFile::append(const Result& result) {
   update(csv_, json_lines(), &record);
 }
 
+namespace {
+
+/// The cell of a record's row in a column.
+std::string cell_of(const Record& record, const std::string& column) {
+  const auto& names = csv_columns();
+  const auto at =
+      static_cast<std::size_t>(std::find(names.begin(), names.end(), column) - names.begin());
+  const auto fields = split_fields(record.csv_row);
+  return at < fields.size() ? fields[at] : "";
+}
+
+std::int64_t index_of(const Record& record) {
+  return std::strtoll(cell_of(record, "run_index").c_str(), nullptr, 10);
+}
+
+/// Whether `a` is worth more than `b`, a row of the same run.
+bool better(const Record& a, const Record& b) {
+  const bool a_finished = a.status == "finished", b_finished = b.status == "finished";
+  if (a_finished != b_finished) return a_finished;
+  return cell_of(a, "started_at") > cell_of(b, "started_at");
+}
+
+fs::path json_lines_of(fs::path csv) { return csv.replace_extension(".jsonl"); }
+
+/// A part's records; its CSV must be ours and have no row beyond them.
+std::vector<Record> read_part(const fs::path& csv) {
+  const fs::path json = json_lines_of(csv);
+  if (!fs::exists(json))
+    throw Error(csv.string() + ": there is no " + json.filename().string() +
+                " beside it, which has what a row is made of");
+  auto records = read_records(read_if_there(json), json);
+  std::string torn;
+  const std::string whole = reconcile(read_if_there(csv), records, csv);
+  const std::size_t rows = split_lines(whole, torn).size();
+  if (rows > records.size() + 1)
+    throw Error(csv.string() + ": has rows of runs that " + json.filename().string() +
+                " does not have: take them out, or find their lines");
+  return records;
+}
+
+}  // namespace
+
+std::vector<ResultRow> read_result_rows(const fs::path& csv) {
+  const fs::path json = json_lines_of(csv);
+  std::vector<ResultRow> rows;
+  for (const Record& record : read_records(read_if_there(json), json)) {
+    ResultRow row{record.run_id,
+                  record.status,
+                  cell_of(record, "dataset_name"),
+                  cell_of(record, "network_type"),
+                  cell_of(record, "started_at"),
+                  "",
+                  index_of(record)};
+    if (record.status == "failed")
+      row.failure = nlohmann::json::parse(record.line).value("failure", "");
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+ResultMerge merge_results(const fs::path& csv, const std::vector<fs::path>& parts) {
+  const fs::path json = ResultFile(csv).json_lines();
+  std::vector<Record> found;
+  for (const fs::path& part : parts)
+    for (Record& record : read_part(part)) found.push_back(std::move(record));
+  std::stable_sort(found.begin(), found.end(),
+                   [](const Record& a, const Record& b) { return index_of(a) < index_of(b); });
+  const FileLock lock(lock_of(csv));
+  const std::string old_json = read_if_there(json), old_csv = read_if_there(csv);
+  auto records = read_records(old_json, json);
+  std::map<std::string, std::size_t> places;
+  for (std::size_t i = 0; i < records.size(); ++i) places[records[i].run_id] = i;
+  ResultMerge merge;
+  std::set<std::string> replaced;
+  const std::size_t before = records.size();
+  for (Record& record : found) {
+    const auto [place, is_new] = places.emplace(record.run_id, records.size());
+    if (is_new) {
+      records.push_back(std::move(record));
+    } else if (better(record, records[place->second])) {
+      if (place->second < before) replaced.insert(record.run_id);
+      records[place->second] = std::move(record);
+    }
+  }
+  put(json, old_json, text_of(records));
+  put(csv, old_csv, reconcile(old_csv, records, csv));
+  merge.rows = static_cast<std::int64_t>(records.size());
+  merge.added = static_cast<std::int64_t>(records.size() - before);
+  merge.replaced = static_cast<std::int64_t>(replaced.size());
+  return merge;
+}
+
+bool remove_merged(const fs::path& csv, const fs::path& part) {
+  std::map<std::string, Record> merged;
+  for (Record& record : read_records(read_if_there(json_lines_of(csv)), json_lines_of(csv)))
+    merged[record.run_id] = std::move(record);
+  // Whoever writes to the part does so under its lock.
+  const FileLock lock(lock_of(part));
+  for (const Record& record : read_part(part)) {
+    const auto found = merged.find(record.run_id);
+    if (found == merged.end() || better(record, found->second)) return false;
+  }
+  for (const fs::path& file : {part, json_lines_of(part), lock_of(part)}) fs::remove(file);
+  return true;
+}
+
 }  // namespace kanbench

@@ -222,13 +222,17 @@ TEST_F(Program, RepeatsWithOtherSeeds) {
   EXPECT_GT(std::stod(rows[0].at("std_dev_psnr")), 0);
 }
 
-TEST_F(Program, TimesAnEpochAndWritesNothing) {
+TEST_F(Program, TimesAnEpochAndWritesOnlyThat) {
   Json entry = small_run();
   entry["epochs"] = 1000000;
   const Outcome done = train(entry, {"--test-epoch"});
   ASSERT_EQ(done.status, 0) << done.error;
   EXPECT_NE(done.out.find("s/epoch"), std::string::npos) << done.out;
-  EXPECT_FALSE(fs::exists(here_ / "results"));
+  EXPECT_EQ(files_in("results"), 1u);
+  const Json time = Json::parse(contents(here_ / "results/estimates.jsonl"));
+  EXPECT_GT(time.at("epoch_seconds"), 0);
+  EXPECT_EQ(time.at("ranks"), 1);
+  EXPECT_EQ(time.at("device").get<std::string>().rfind("cpu", 0), 0u) << time;
 }
 
 TEST_F(Program, IsSilentWhenQuiet) {

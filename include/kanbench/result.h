@@ -70,6 +70,30 @@ class ResultFile {
   std::filesystem::path csv_;
 };
 
+/// What a pair of files says of a run.
+struct ResultRow {
+  std::string run_id, status, dataset, network_type, started_at, failure;
+  std::int64_t run_index = 0;
+};
+
+/// The runs that FILE.csv's JSON lines have, each as its last line says; none where there is no
+/// file. Takes no lock: a line that is being written is not there yet.
+std::vector<ResultRow> read_result_rows(const std::filesystem::path& csv);
+
+/// What a merge did: rows there now, those that are new, and those that took an older one's place.
+struct ResultMerge {
+  std::int64_t rows = 0, added = 0, replaced = 0;
+};
+
+/// Brings the rows of `parts` into `csv` and its JSON lines, one a run: a finished one before any
+/// other, then the one that was started last. New ones are appended by run index. Throws Error for
+/// a part that is not ours, or whose JSON lines lack a row of its CSV, before anything is written.
+ResultMerge merge_results(const std::filesystem::path& csv,
+                          const std::vector<std::filesystem::path>& parts);
+
+/// Removes a part (both files) if `csv` has all its rows, or newer ones; says whether it did.
+bool remove_merged(const std::filesystem::path& csv, const std::filesystem::path& part);
+
 /// One CSV row, quoted where needed, without the line's end; and the JSON line.
 std::string csv_row(const Result& result);
 std::string json_line(const Result& result);

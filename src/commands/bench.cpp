@@ -44,7 +44,8 @@ void attach_output(CLI::App& app, BenchOptions& options) {
   app.add_flag("-l,--list", options.list, "Print the chosen runs as a table and stop")
       ->group(group);
   app.add_flag("--test-epoch", options.test_epoch,
-               "Train each run for one epoch, print the time it took, write nothing")
+               "Train each run for one epoch and print the time it took; nothing is written\n"
+               "but OUTPUT_DIR/estimates.jsonl, which `submit` goes by")
       ->group(group);
   auto* quiet = app.add_flag("-q,--quiet", options.quiet, "Say nothing but warnings and errors");
   app.add_flag("-v,--verbose", options.verbose, "Say which choices were made")
@@ -88,13 +89,17 @@ constexpr const char* kFooter =
 
 }  // namespace
 
+void attach_bench_options(CLI::App& app, BenchOptions& options) {
+  options.selection.attach(app);
+  options.selection.attach_length(app);
+  options.selection.attach_decomposition(app);
+  attach_output(app, options);
+  attach_machine(app, options);
+}
+
 void attach_bench(CLI::App& app) {
   const auto options = std::make_shared<BenchOptions>();
-  options->selection.attach(app);
-  options->selection.attach_length(app);
-  options->selection.attach_decomposition(app);
-  attach_output(app, *options);
-  attach_machine(app, *options);
+  attach_bench_options(app, *options);
   app.footer(kFooter);
   app.callback([options] {
     if (options->list) return list_runs(*options);

@@ -14,6 +14,9 @@ constexpr Command kCommands[] = {
     {"convert", "Write a volume in another file format", attach_convert},
     {"synth", "Write an analytic volume", attach_synth},
     {"perf", "Time the stages of training and inference", attach_perf, true},
+    {"submit", "Submit the runs of a parameter file to a cluster's scheduler", attach_submit},
+    {"status", "Say how far submitted runs are", attach_status},
+    {"collect", "Put result files together", attach_collect},
     {"completion", "Print a completion script for bash or zsh", attach_completion},
 };
 

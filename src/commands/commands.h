@@ -26,6 +26,9 @@ void attach_info(CLI::App& app);
 void attach_convert(CLI::App& app);
 void attach_synth(CLI::App& app);
 void attach_perf(CLI::App& app);
+void attach_submit(CLI::App& app);
+void attach_status(CLI::App& app);
+void attach_collect(CLI::App& app);
 void attach_completion(CLI::App& app);
 
 }  // namespace kanbench

@@ -10,6 +10,7 @@
 #include "commands/progress.h"
 #include "kanbench/decomposition.h"
 #include "kanbench/error.h"
+#include "kanbench/estimate.h"
 #include "kanbench/file.h"
 #include "kanbench/interruption.h"
 #include "kanbench/recipe.h"
@@ -108,9 +109,9 @@ class Sweep {
 
   void prepare_output() {
     if (!options_.ssd_directory.empty()) require_writable(options_.ssd_directory, "--ssd-dir");
-    if (options_.test_epoch) return;
     const fs::path directory = options_.output_directory;
     require_writable(directory, "--output-dir");
+    if (options_.test_epoch) return;
     const fs::path csv =
         options_.output.empty() ? directory / "results.csv" : fs::path(options_.output);
     if (!options_.output.empty()) {
@@ -220,6 +221,7 @@ class Sweep {
       throw;
     }
     full_epochs_.push_back(chosen.epochs);
+    if (options_.test_epoch) remember_epoch(results_.back());
     conclude(results_.back(), title, settings);
     if (log) log->conclude(results_.back());
   }
@@ -238,6 +240,19 @@ class Sweep {
       console_.note("configuration " + to_json(run));
     });
     return log;
+  }
+
+  // For `submit` to know how long runs take.
+  void remember_epoch(const Result& result) {
+    const double seconds = mean(result, [](const Trial& t) {
+      return t.history.failed || t.history.epochs.empty() ? NAN : t.history.seconds;
+    });
+    together(*communicator_, [&] {
+      if (communicator_->rank() != 0 || !(seconds > 0)) return;
+      append_epoch_time(fs::path(options_.output_directory) / "estimates.jsonl",
+                        {epoch_key(result.run, signature_), result.device, result.ranks,
+                         result.batch_size, seconds});
+    });
   }
 
   void conclude(const Result& result, const std::string& title, const BenchmarkSettings& settings) {

@@ -28,6 +28,9 @@ struct BenchOptions {
   bool list = false, test_epoch = false, resume = true, quiet = false, verbose = false;
 };
 
+/// The options of `bench`, also for commands that speak of its runs.
+void attach_bench_options(CLI::App& app, BenchOptions& options);
+
 /// Prints the chosen runs as a table.
 void list_runs(const BenchOptions& options);
 
