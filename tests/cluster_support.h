@@ -91,7 +91,17 @@ class SlurmCluster : public Cluster {
     return {{"SLURM_CONF", (run_ / "slurm.conf").string()}};
   }
   Environment broken_environment() const override {
-    return {{"SLURM_CONF", (run_ / "absent.conf").string()}};
+    // It would take minutes to say so itself.
+    const fs::path program = run_ / "broken" / "squeue";
+    fs::create_directories(program.parent_path());
+    write_text(
+        program,
+        "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller (connect "
+        "failure)' >&2\nexit 1\n");
+    fs::permissions(program, fs::perms::owner_all);
+    Environment all = environment();
+    all["PATH"] = program.parent_path().string() + ":" + std::getenv("PATH");
+    return all;
   }
   Json site() const override {
     return {{"scheduler", "slurm"},
@@ -164,7 +174,7 @@ class PbsCluster : public Cluster {
   Environment environment() const override {
     Environment all = {{"PATH", (directory_ / "programs").string() + ":" + std::getenv("PATH")},
                        {"PBS_STAND_IN", (directory_ / "jobs").string()},
-                       {"PBS_STAND_IN_MINUTE", "0.4"}};
+                       {"PBS_STAND_IN_MINUTE", "0.25"}};
     if (forgetful_) all["PBS_STAND_IN_NO_HISTORY"] = "1";
     return all;
   }
