@@ -212,21 +212,30 @@ std::vector<fs::path> result_files(const fs::path& output_directory) {
 std::vector<RunState> run_states(std::span<const BookedRun> runs, JobBook& book,
                                  const fs::path& output_directory, bool* changed) {
   settle(book, *changed);
-  const std::map<std::string, ResultRow> rows = rows_of(output_directory);
   const std::map<std::string, Place> places = places_of(book);
-  const auto status_of = [&](const std::string& id) {
-    const auto row = rows.find(id);
-    return row == rows.end() ? "" : row->second.status;
-  };
+  std::map<std::string, ResultRow> rows;
   std::map<std::string, Traces> traces;
+  const auto is_finished = [&](const BookedRun& run) {
+    const auto row = rows.find(run.run_id);
+    return row != rows.end() && row->second.status == "finished";
+  };
+  const auto read = [&] {
+    rows = rows_of(output_directory);
+    for (const BookedRun& run : runs)
+      if (const auto place = places.find(run.run_id); place != places.end() && !is_finished(run))
+        traces[run.run_id] = traces_of(place->second, book);
+  };
+  read();
   std::set<const Job*> unknown;
   for (const BookedRun& run : runs) {
     const auto place = places.find(run.run_id);
-    if (place == places.end() || status_of(run.run_id) == "finished") continue;
-    const Traces& left = traces[run.run_id] = traces_of(place->second, book);
-    if (!left.exit && place->second.run->end.empty()) unknown.insert(place->second.job);
+    if (place != places.end() && !is_finished(run) && !traces[run.run_id].exit &&
+        place->second.run->end.empty())
+      unknown.insert(place->second.job);
   }
   const ElementStates states = ask(unknown);
+  // What ended while we looked has left its row and its exit status since.
+  if (!unknown.empty()) read();
   std::vector<RunState> all;
   for (const BookedRun& run : runs) {
     RunState& state = all.emplace_back();
@@ -234,7 +243,7 @@ std::vector<RunState> run_states(std::span<const BookedRun> runs, JobBook& book,
     const auto row = rows.find(run.run_id);
     const auto place = places.find(run.run_id);
     if (place != places.end()) describe(state, place->second);
-    if (status_of(run.run_id) == "finished") {
+    if (is_finished(run)) {
       state.phase = RunPhase::finished;
     } else if (place != places.end()) {
       const bool asked = unknown.contains(place->second.job);
