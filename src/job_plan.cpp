@@ -69,7 +69,8 @@ std::vector<Choice> choices(const RunNeed& need, const Site& site, const PlanWis
   return all;
 }
 
-// The first that holds the run and has time for it; else the longest that holds it; else the first.
+// The first that holds the run and has time for it; else the first that has time, which takes the
+// volume in bricks; else the longest that holds it.
 Choice choose(const std::vector<Choice>& all) {
   for (const Choice& one : all)
     if (one.holds && one.in_time) return one;

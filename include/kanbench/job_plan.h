@@ -55,8 +55,8 @@ struct RunPlan {
 int walltime_minutes(double seconds, int longest);
 
 /// The least devices by which the run fits memory and walltime, in the first queue where it does;
-/// else in the queue with the longest walltime as many as memory asks for. Throws Error where no
-/// queue has what the wishes say.
+/// else the least by which it fits the walltime alone; else, in the queue with the longest one,
+/// those that memory asks for. Throws Error where no queue has what the wishes say.
 RunPlan plan_run(const RunNeed& need, const Site& site, const PlanWishes& wishes);
 
 /// Jobs of runs that ask for the same, in their order, of at most `array_limit` elements; where a
