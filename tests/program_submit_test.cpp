@@ -1,6 +1,7 @@
 // submit, status and collect where no scheduler is needed: dry runs held to committed scripts, and
 // bad input.
 
+#include <algorithm>
 #include <regex>
 
 #include "program_running.h"
@@ -153,6 +154,21 @@ TEST_F(ProgramSubmit, StatusOfRunsThatWereNeverSubmitted) {
   EXPECT_EQ(list[5].at("dataset"), "two words");
   EXPECT_EQ(list[5].at("attempt"), 0);
   EXPECT_FALSE(fs::exists(here_ / "sweep/jobs"));
+}
+
+TEST_F(ProgramSubmit, AnotherVolumeIsAnotherRun) {
+  const fs::path raw = here_ / "data/two words_41x41x41_uint8.raw";
+  const Words choice = {"-p", "params.json", "-o", "sweep", "--volume", raw.string()};
+  Words train = choice, look = choice;
+  train.insert(train.end(), {"--run-index", "1"});
+  look.insert(look.begin(), "status");
+  ASSERT_EQ(go(train).status, 0);
+  fs::create_directories(here_ / "sweep/jobs");
+  EXPECT_NE(go(look).out.find("6 runs: 1 finished, 5 missing\n"), std::string::npos);
+  std::string voxels = contents(raw);
+  std::reverse(voxels.begin(), voxels.end());
+  write_text(raw, voxels);
+  EXPECT_NE(go(look).out.find("6 runs: 6 missing\n"), std::string::npos);
 }
 
 TEST_F(ProgramSubmit, CollectsFilesThatAreNamed) {

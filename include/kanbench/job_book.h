@@ -43,8 +43,9 @@ struct BookedRun {
   std::string dataset, network_type;
 };
 
-/// What a volume's file gave when it was read; it is read again when its size or time changes.
+/// What a volume's files gave when they were read; they are read again when size or time change.
 struct BookedVolume {
+  /// With what becomes of voxels without a value.
   std::string path;
   std::uintmax_t file_bytes = 0;
   std::int64_t modified = 0;

@@ -3,6 +3,7 @@
 #include "commands/submit.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "commands/commands.h"
 #include "kanbench/benchmark.h"
@@ -24,21 +25,33 @@ std::vector<std::string> words_of(const CLI::Option& option) {
   return {name, join(option.results(), ",")};
 }
 
-std::int64_t modified(const fs::path& file) {
-  return static_cast<std::int64_t>(fs::last_write_time(file).time_since_epoch().count());
+// The files that a volume is in, as one: their bytes, and when the last was written.
+void look_at(const fs::path& volume, BookedVolume& booked) {
+  std::vector<fs::path> files = data_files(volume);
+  files.push_back(split_volume_path(volume).file);
+  for (const fs::path& file : files) {
+    booked.file_bytes += fs::file_size(file);
+    booked.modified = std::max(booked.modified,
+                               std::int64_t{fs::last_write_time(file).time_since_epoch().count()});
+  }
 }
 
-BookedVolume book_volume(JobBook& book, const fs::path& file) {
-  const std::string path = fs::absolute(file).lexically_normal().string();
-  const std::uintmax_t bytes = fs::file_size(file);
-  const std::int64_t time = modified(file);
+BookedVolume book_volume(JobBook& book, const fs::path& file, const Missing& missing) {
+  BookedVolume booked;
+  // What is filled is other bytes.
+  booked.path = fs::absolute(file).lexically_normal().string() + " " + text(missing);
+  booked.modified = std::numeric_limits<std::int64_t>::min();
+  look_at(file, booked);
   for (const BookedVolume& known : book.volumes)
-    if (known.path == path && known.file_bytes == bytes && known.modified == time) return known;
-  std::erase_if(book.volumes, [&](const BookedVolume& old) { return old.path == path; });
-  const Volume volume = open_volume(file);
-  return book.volumes.emplace_back(BookedVolume{path, bytes, time, volume_signature(volume),
-                                                volume.shape,
-                                                static_cast<std::int64_t>(volume.bytes())});
+    if (known.path == booked.path && known.file_bytes == booked.file_bytes &&
+        known.modified == booked.modified)
+      return known;
+  std::erase_if(book.volumes, [&](const BookedVolume& old) { return old.path == booked.path; });
+  const Volume volume = open_volume(file, missing);
+  booked.signature = volume_signature(volume);
+  booked.shape = volume.shape;
+  booked.data_bytes = static_cast<std::int64_t>(volume.bytes());
+  return book.volumes.emplace_back(booked);
 }
 
 void enter(JobBook& book, const BookedRun& run) {
@@ -123,12 +136,13 @@ std::vector<std::string> attach_chosen(CLI::App& app, BenchOptions& options) {
 
 std::vector<ChosenRun> choose_runs(const RunSelection& selection, JobBook& book) {
   std::vector<ChosenRun> chosen;
+  const Missing missing = selection.missing();
   for (const Run& run : selection.runs()) {
     if (run.decomposition.mode != "shared" && run.decomposition.brick_count == 0)
       throw Error("run " + std::to_string(run.index) + ": decomposition " + run.decomposition.mode +
                   " without a number of bricks has as many as processes, which is not known "
                   "before a job is: give --bricks N");
-    ChosenRun one{run, {}, book_volume(book, selection.locate(run.dataset))};
+    ChosenRun one{run, {}, book_volume(book, selection.locate(run.dataset), missing)};
     one.booked = {run_id(run, one.volume.signature), run.index, run.dataset, run.network_type};
     enter(book, one.booked);
     chosen.push_back(std::move(one));
