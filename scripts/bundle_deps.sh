@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Gathers the libraries that kanbench is built with, from this machine's packages into third_party/,
 # for building where neither they nor a network are: bundle_deps.sh [DIRECTORY]
-# CMake takes them from there when it finds no package of the system's. libpng, libzfp, libzstd and MPI are
-# not headers alone and stay out: a build without them says so, and does without.
+# CMake takes them from there when it finds no package of the system's. libpng, libzfp, libzstd,
+# zlib, expat, libnetcdf, libhdf5 and MPI are not headers alone and stay out: a build without them
+# says so, and does without.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -57,6 +57,22 @@ TEST_F(ProgramFormats, TrainsOnAFileByItsPath) {
   EXPECT_TRUE(contains(contents(headers[0]), "space origin: (-3,4.5,10)"));
 }
 
+TEST_F(ProgramFormats, BricksKeepTheirPlace) {
+  write_params({{"a", small_run()}});
+  const Outcome done =
+      bench({"--volume", kItk, "--decomposition", "ensemble", "--bricks", "2", "--ghost", "1"});
+  ASSERT_EQ(done.status, 0) << done.error;
+  const auto manifests = files_below(here_ / "results" / "models_saved", ".json");
+  ASSERT_EQ(manifests.size(), 1u);
+  EXPECT_EQ(info(manifests[0].string()).at("origin"), Json({-3, 4.5, 10}));
+  ASSERT_EQ(models().size(), 2u);
+  // The second brick begins at x = 1, of spacing 0.5.
+  EXPECT_EQ(info(models()[0].string()).at("origin"), Json({-3, 4.5, 10}));
+  EXPECT_EQ(info(models()[1].string()).at("origin"), Json({-2.5, 4.5, 10}));
+  ASSERT_EQ(go({"reconstruct", manifests[0].string(), "-o", "e.nrrd"}).status, 0);
+  EXPECT_EQ(open_volume(here_ / "e.nrrd").origin, (std::array<double, 3>{-3, 4.5, 10}));
+}
+
 TEST_F(ProgramFormats, KeysMayBePaths) {
   fs::create_directory(here_ / "data");
   fs::copy_file(kItk, here_ / "data" / "scan.nrrd");

@@ -63,6 +63,13 @@ std::vector<Include> includes_of(const Source& source) {
   return found;
 }
 
+// Libraries that one file each stands before.
+constexpr std::pair<const char*, const char*> kLibraries[] = {
+    {"zlib.h", "src/io/inflate.cpp"},  {"expat.h", "src/io/vti_header.cpp"},
+    {"netcdf.h", "src/io/netcdf.cpp"}, {"hdf5.h", "src/io/hdf5.cpp"},
+    {"zfp.h", "src/io/zfp.cpp"},       {"zstd.h", "src/io/zstd.cpp"},
+    {"png.h", "src/io/png.cpp"}};
+
 // What is wrong with `source` including this; empty if nothing is.
 std::string wrong(const Source& source, const Include& include) {
   const std::string& name = include.name;
@@ -85,6 +92,9 @@ std::string wrong(const Source& source, const Include& include) {
     return "only kernels/ and the emulator see CUDA";
   if (name.rfind("kernels/", 0) == 0 && !inside_kernels && !is_nccl)
     return "only kernels/ and the tests of them see kernels/";
+  for (const auto& [library, file] : kLibraries)
+    if (name == library && source.path != file && source.in("src"))
+      return "only " + std::string(file) + " may see it";
   if (matches(name, "\\.\\./")) return "rooms do not reach into each other";
   if (source.in("kernels") && !of_standard && !of_cuda && name != "dlfcn.h" &&
       (include.angled || !matches(name, "^(kanbench|kernels)/")))
@@ -120,6 +130,7 @@ TEST(Style, TheRulesRefuseWhatTheyShould) {
   EXPECT_TRUE(refused("src/model.cpp", "commands/options.h"));
   EXPECT_TRUE(refused("src/model.cpp", "cuda_runtime.h", true));
   EXPECT_TRUE(refused("src/io/raw.cpp", "cpu/kernels.h"));
+  EXPECT_TRUE(refused("src/io/nifti.cpp", "zlib.h", true));
   EXPECT_TRUE(refused("src/cpu/backend.cpp", "io/raw.h"));
   EXPECT_TRUE(refused("src/cpu/backend.cpp", "kernels/runtime.h"));
   EXPECT_TRUE(refused("kernels/encode.cu", "cpu/kernels.h"));

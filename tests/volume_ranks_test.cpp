@@ -122,6 +122,26 @@ TEST(VolumeRanks, OpenOneFile) {
   EXPECT_TRUE(std::filesystem::exists(directory / "v_64x48x40_uint16.nhdr"));
 }
 
+TEST(VolumeRanks, WriteOneFileOfEachFormat) {
+  const TemporaryDirectory directory;
+  const Shape shape{8, 6, 5};
+  std::vector<std::int16_t> voxels(3 * 240);
+  for (std::size_t i = 0; i < voxels.size(); ++i) voxels[i] = static_cast<std::int16_t>(i * 7);
+  for (const char* name : {"a.nrrd", "b.nhdr", "c.mha", "d.mhd", "e.nii"}) {
+    on_ranks(3, [&](Communicator& communicator) {
+      VolumeWriter writer(communicator, directory / name, {shape, Dtype::int16, 3});
+      for (std::int64_t z = communicator.rank(); z < shape.z; z += 3) {
+        const std::int16_t* at = voxels.data() + z * 48;
+        writer.write(z * 48, 48, std::array<const void*, 3>{at, at + 240, at + 480});
+      }
+      writer.commit();
+      const Volume volume = open_volume(directory / name, communicator);
+      EXPECT_EQ(volume.components, 3) << name;
+      EXPECT_EQ(std::memcmp(volume.data(), voxels.data(), volume.bytes()), 0) << name;
+    });
+  }
+}
+
 TEST(VolumeRanks, AFileThatOneLeftUnfinishedIsNone) {
   const TemporaryDirectory directory;
   const auto path = directory / "v_4x4x4_uint8.raw";
