@@ -91,7 +91,7 @@ namespace kanbench::cuda {
 namespace {
 
 std::size_t held_bytes(const Volume& volume, const Box& held) {
-  return static_cast<std::size_t>(held.shape().count()) * size_of(volume.dtype);
+  return static_cast<std::size_t>(held.shape().count() * volume.components) * size_of(volume.dtype);
 }
 
 }  // namespace
@@ -181,13 +181,19 @@ VolumeView CudaBackend::place(const Volume& volume, const Box& box) {
   displace();
   VolumeView view = volume.view();
   view.held = grow(box, 1, volume.shape);
+  if (settings_.texture && volume.components > 1)
+    throw Error("--texture: a volume of " + std::to_string(volume.components) +
+                " components is not a texture: leave --texture out");
   if (settings_.texture && !VolumeTexture::fits(view))
     throw Error("--texture: a volume of " + text(volume.shape) + " " +
                 kanbench::name(volume.dtype) +
                 " cannot be a texture, which holds 8- and 16-bit integers and float32, at most "
                 "16384 an axis: leave --texture out");
-  view.data = volume_.reserve(static_cast<std::int64_t>(held_bytes(volume, view.held)));
-  upload_box(volume, view.held, volume_.data(), stream_);
+  const auto bytes = static_cast<std::int64_t>(held_bytes(volume, view.held));
+  view.data = volume_.reserve(bytes);
+  for (int c = 0; c < volume.components; ++c)
+    upload_box(volume.component(c), view.held, volume_.data() + bytes / volume.components * c,
+               stream_);
   if (settings_.texture) {
     texture_ = std::make_unique<VolumeTexture>(view, stream_);
     textured_ = view.data;
@@ -227,31 +233,40 @@ std::int64_t CudaBackend::begin_fetch(void* host, const void* from, std::size_t 
   return fetches_->begin(host, from, bytes, stream_);
 }
 
+cudaTextureObject_t CudaBackend::texture_of(const VolumeView& volume) const {
+  return texture_ && volume.data == textured_ ? texture_->object() : 0;
+}
+
 void CudaBackend::sample(const VolumeView& volume, const Box& box, const Stream& stream,
                          std::int64_t first_row, Rows points, Rows targets) {
-  const bool textured = texture_ && volume.data == textured_;
-  draw(make_draw(volume, box, stream, first_row, nullptr, textured ? texture_->object() : 0),
-       points, targets, stream_);
+  check(targets.width == volume.components, "targets of another number of components");
+  draw(make_draws(volume, box, stream, first_row, nullptr, texture_of(volume)), points, targets,
+       stream_);
 }
 
 void CudaBackend::sample_bricks(std::span<const BrickRows> bricks, const Stream& stream,
                                 Rows points, Rows targets) {
   if (settings_.texture)
     throw Error("--texture: a volume in bricks is not a texture: leave --texture out");
+  const auto count = static_cast<int>(bricks.size());
   std::vector<DrawArguments> all;
-  for (const BrickRows& part : bricks)
-    all.push_back(make_draw(part.view, part.box, stream, part.first));
+  for (int c = 0; c < targets.width; ++c)
+    for (const BrickRows& part : bricks)
+      all.push_back(make_draw(part.view.component(c), part.box, stream, part.first));
   DrawArguments* there = bricks_.reserve(static_cast<std::int64_t>(all.size()));
   upload(there, all.data(), all.size() * sizeof(DrawArguments));
-  draw_bricks(there, static_cast<int>(all.size()), points, targets, stream_);
+  for (int c = 0; c < targets.width; ++c, there += count, targets.data += targets.stride)
+    draw_bricks(there, count, points, targets, stream_);
 }
 
 std::size_t CudaBackend::evaluation_bytes(const Volume& volume) const {
   const Shape& n = volume.shape;
   const auto slice = static_cast<std::size_t>(n.x * n.y);
   const auto held = static_cast<std::size_t>(std::min<std::int64_t>(n.z, 11));
-  // A decoded slice and its voxels, the meter's own, and its sums.
-  return slice * (4 + 2 * size_of(volume.dtype) + 2 * held * 4) + (std::size_t{64} << 10);
+  // A decoded slice and its voxels, the meter's own, and its sums, for each component.
+  const std::size_t one =
+      slice * (4 + 2 * size_of(volume.dtype) + 2 * held * 4) + (std::size_t{64} << 10);
+  return static_cast<std::size_t>(volume.components) * one;
 }
 
 std::unique_ptr<Meter> CudaBackend::open_meter(const Volume& volume, double low, double high,

@@ -68,11 +68,12 @@ struct DeviceModel {
   RecordedStep recorded;
 };
 
-/// One batch: points, targets, and how they are judged. Where `draw` is there they are drawn.
+/// One batch: points, targets, and how they are judged. Where `draws` has one for each of the
+/// targets' numbers they are drawn.
 struct DeviceBatch {
   Rows points, targets;
   Objective objective;
-  std::optional<DrawArguments> draw;
+  std::vector<DrawArguments> draws;
 };
 
 /// A batch that was given, which kernels only read.
@@ -140,6 +141,7 @@ class CudaBackend : public Backend {
                              const Loss& loss, const Optimizer& optimizer) override;
 
  private:
+  cudaTextureObject_t texture_of(const VolumeView& volume) const;
   // passes.cu
   DeviceModel& prepare(const Model& model);
   void refresh(const Model& model, DeviceModel& device);

@@ -51,15 +51,15 @@ void set_bias(const float* bias, Rows rows, cudaStream_t stream);
 /// Adds the sum of row o to sums[o].
 void add_row_sums(ConstRows rows, float* sums, cudaStream_t stream);
 
-/// values = activation(values), of width 1.
+/// values = activation(values).
 void activate(OutputActivation activation, Rows values, cudaStream_t stream);
 
 /// What the loss needs of double room, in numbers.
 inline constexpr std::int64_t kLossPartials = 2 * 256;
 
 /// Replaces the decoder's last numbers `values` by the gradient of the scaled loss in them.
-/// sums[0] is the summed loss, sums[1] the summed squared error, added to what they hold unless
-/// `first`. `partials` has room for kLossPartials.
+/// sums[0] is the summed loss, sums[1] the summed squared error, means over the width, added to
+/// what they hold unless `first`. `partials` has room for kLossPartials.
 void differentiate_loss(OutputActivation activation, const Objective& objective, Rows values,
                         ConstRows targets, bool first, double* partials, double* sums,
                         cudaStream_t stream);

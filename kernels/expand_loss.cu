@@ -1,4 +1,5 @@
-// The decoder's last number: its activation, the loss, and the gradient that starts the way back.
+// The decoder's last numbers: their activation, the loss, and the gradient that starts the way
+// back.
 
 #include <algorithm>
 #include <variant>
@@ -14,26 +15,34 @@ constexpr int kThreads = 256;
 KB_KERNEL(kThreads)
 activate_kernel(OutputActivation activation, Rows values) {
   const std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (row < values.rows) values.data[row] = activated(activation, values.data[row]);
+  if (row >= values.rows) return;
+  for (int o = 0; o < values.width; ++o) {
+    float& value = values.data[o * values.stride + row];
+    value = activated(activation, value);
+  }
 }
 
 // Block b writes its sums to partials[2 b] and partials[2 b + 1].
 template <class Loss>
 KB_KERNEL(kThreads)
 differentiate_loss_kernel(Loss loss, OutputActivation activation, float scale, Rows values,
-                          const float* targets, double* partials) {
+                          ConstRows targets, double* partials) {
   KB_SHARED(double, room);
   double total = 0, squares = 0;
   for (std::int64_t row = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; row < values.rows;
        row += std::int64_t{gridDim.x} * blockDim.x) {
-    const float value = activated(activation, values.data[row]), target = targets[row];
-    const double error = static_cast<double>(value) - static_cast<double>(target);
-    total += static_cast<double>(loss.value(value, target));
-    squares += error * error;
-    values.data[row] = scale * loss.slope(value, target) * activation_slope(activation, value);
+    for (int o = 0; o < values.width; ++o) {
+      float& place = values.data[o * values.stride + row];
+      const float value = activated(activation, place);
+      const float target = targets.data[o * targets.stride + row];
+      const double error = static_cast<double>(value) - static_cast<double>(target);
+      total += static_cast<double>(loss.value(value, target));
+      squares += error * error;
+      place = scale * loss.slope(value, target) * activation_slope(activation, value);
+    }
   }
-  total = block_sum(total, room);
-  squares = block_sum(squares, room);
+  total = block_sum(total / values.width, room);
+  squares = block_sum(squares / values.width, room);
   if (threadIdx.x == 0) {
     partials[2 * blockIdx.x] = total;
     partials[2 * blockIdx.x + 1] = squares;
@@ -70,7 +79,8 @@ void differentiate_loss(OutputActivation activation, const Objective& objective,
         [&]<class Loss>(const Loss& loss) {
           launch(differentiate_loss_kernel<Loss>,
                  Grid{dim3(static_cast<unsigned>(blocks)), dim3(kThreads), room, stream}, loss,
-                 activation, static_cast<float>(objective.scale), values, targets.data, partials);
+                 activation, static_cast<float>(objective.scale / values.width), values, targets,
+                 partials);
         },
         objective.loss);
   launch(add_partials_kernel, Grid{dim3(1), dim3(kThreads), room, stream},

@@ -41,7 +41,7 @@ GeneralDecoder::GeneralDecoder(const ModelSpec& spec, const Layout& layout, Prec
       offsets_(layout.layers),
       output_(spec.output),
       gemm_(precision, choice) {
-  check(!layers_.empty() && layers_.back().out == 1, "a decoder ends in one number");
+  check(!layers_.empty(), "a decoder without layers");
   for (std::size_t l = 0; l < layers_.size(); ++l) {
     const Layer& layer = layers_[l];
     floats_per_row_ += layer.out + (layer.norm ? 2 : 0);
@@ -214,7 +214,7 @@ void GeneralDecoder::train(const float* parameters, float* gradient, ConstRows f
   do {
     const ConstRows inputs = part(features, begin, room.stride);
     room.rows = inputs.rows;
-    const Rows last = room.output(count - 1, 1);
+    const Rows last = room.output(count - 1, layers_.back().out);
     if (inputs.rows) run_layers(parameters, room, inputs, last, stream);
     differentiate_loss(output_, objective, last, part(targets, begin, room.stride), begin == 0,
                        partials_.data(), sums, stream);

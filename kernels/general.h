@@ -30,13 +30,15 @@ class GeneralDecoder {
   /// Working memory of a row of a piece; a batch takes at most about `budget` in all.
   std::size_t bytes_per_row() const;
 
-  /// The model's values, after the output activation. `parameters` is the model's whole block;
-  /// `features` has the first layer's inputs, feature-major.
+  /// The model's values, after the output activation; values.width is the number of its outputs.
+  /// `parameters` is the model's whole block; `features` has the first layer's inputs,
+  /// feature-major.
   void predict(const float* parameters, ConstRows features, Rows values, cudaStream_t stream);
 
   /// Adds the objective's scale times the gradient of the rows' summed loss to the decoder's part
   /// of `gradient`, writes the gradient of the features (unless dfeatures.data is null), and sets
-  /// sums[0] to the summed loss and sums[1] to the summed squared error, both on the device.
+  /// sums[0] to the summed loss and sums[1] to the summed squared error, means over the outputs,
+  /// both on the device.
   void train(const float* parameters, float* gradient, ConstRows features, ConstRows targets,
              const Objective& objective, Rows dfeatures, double* sums, cudaStream_t stream);
 

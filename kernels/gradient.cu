@@ -21,7 +21,7 @@ constexpr std::int64_t kSharedLevel = 48 << 10;
 
 DeviceBatch given_batch(ConstRows points, ConstRows targets, const Objective& objective) {
   return {{const_cast<float*>(points.data), points.rows, 3, points.stride},
-          {const_cast<float*>(targets.data), targets.rows, 1, targets.stride},
+          {const_cast<float*>(targets.data), targets.rows, targets.width, targets.stride},
           objective,
           {}};
 }
@@ -58,7 +58,7 @@ void CudaBackend::enqueue_decoder(Model& model, DeviceModel& d, const DeviceBatc
   a.partials = d.partials.reserve(blocks * plan.partials(shape.warps));
   a.sums = d.sums.reserve(2 * std::int64_t{blocks});
   if (whole) {
-    a.draw = *batch.draw;
+    a.draw = batch.draws.front();
     a.gradient = model.gradient().data();
   } else {
     a.targets = batch.targets.data;
@@ -137,7 +137,7 @@ FeatureRows CudaBackend::enqueue_slopes(Model& model, DeviceModel& d, const Devi
   const std::int64_t rows = points.rows;
   auto* dfeatures = reinterpret_cast<float*>(d.dfeatures.reserve(width * rows * 4));
   const ConstRows read{static_cast<const float*>(features.data), rows, width, features.stride};
-  const ConstRows targets{batch.targets.data, rows, 1, batch.targets.stride};
+  const ConstRows targets{batch.targets.data, rows, batch.targets.width, batch.targets.stride};
   d.general->train(model.parameters().data(), model.gradient().data(), read, targets,
                    batch.objective, {dfeatures, rows, width, rows}, d.sums.reserve(2), stream_);
   reduce_sums(1, d.sums.data(), d.state.data(), stream_);
@@ -154,8 +154,8 @@ void CudaBackend::enqueue_edges(Model& model, DeviceModel& d, const Objective& o
 
 // Leaves the gradient in the model, sums and flags in the state.
 void CudaBackend::enqueue_gradient(Model& model, DeviceModel& d, const DeviceBatch& batch) {
-  if (batch.draw && d.fuses.value_or(false)) return enqueue_decoder(model, d, batch, {});
-  if (batch.draw) draw(*batch.draw, batch.points, batch.targets, stream_);
+  if (!batch.draws.empty() && d.fuses.value_or(false)) return enqueue_decoder(model, d, batch, {});
+  draw(batch.draws, batch.points, batch.targets, stream_);
   enqueue_scatter(model, d, batch, enqueue_slopes(model, d, batch));
 }
 
@@ -189,6 +189,7 @@ FeatureRows CudaBackend::settle_slopes(Model& model, DeviceModel& d, const Devic
 BatchSums CudaBackend::gradient(Model& model, ConstRows points, ConstRows targets,
                                 const Objective& objective, const Ready& ready) {
   check(model.training(), "gradient() of a model without room for it");
+  check(targets.width == model.spec().outputs(), "targets of another number of outputs");
   const Layout& layout = model.layout();
   const Range decoder{layout.decoder_begin, layout.size}, table{0, layout.decoder_begin};
   if (points.rows == 0) {

@@ -47,8 +47,8 @@ void penalise_grids(const MovingGrids& grids, const encoder::GridPenalty& penalt
 /// floats of the block that lie in `share`, whose first moment and second stand beside each other.
 struct ShapeArguments {
   ConstRows points;
-  const float* values = nullptr;
-  const float* targets = nullptr;
+  /// Of as many numbers as the model has outputs.
+  ConstRows values, targets;
   float* parameters = nullptr;
   float* first_moment = nullptr;
   float* second_moment = nullptr;

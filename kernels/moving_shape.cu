@@ -56,9 +56,14 @@ find_density_kernel(MovingGrids grids, ShapeArguments a, ShapeRoom room) {
     float x[3], power[3], rho = 0;
     load_centred(a.points, i, x);
     for (int g = 0; g < grids.count; ++g) rho += all[g].determinant * all[g].bump(x, power);
-    const double off = static_cast<double>(a.values[i]) - static_cast<double>(a.targets[i]);
+    double squares = 0;
+    for (int o = 0; o < a.values.width; ++o) {
+      const double off = static_cast<double>(a.values.data[o * a.values.stride + i]) -
+                         static_cast<double>(a.targets.data[o * a.targets.stride + i]);
+      squares += off * off;
+    }
     room.density[i] = static_cast<double>(rho);
-    room.errors[i] = off * off;
+    room.errors[i] = squares / a.values.width;
     densities += room.density[i];
     errors += room.errors[i];
   }

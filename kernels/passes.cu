@@ -66,8 +66,8 @@ std::vector<Precision> CudaBackend::precisions(const ModelSpec& spec) const {
 
 std::size_t CudaBackend::bytes_per_row(const ModelSpec& spec) const {
   const std::size_t features = static_cast<std::size_t>(round_up(width(spec.encoder), 16));
-  // Points, target, features and their gradient.
-  return sizeof(float) * (3 + 1 + 2 * features);
+  // Points, targets, features and their gradient.
+  return sizeof(float) * (3 + static_cast<std::size_t>(spec.outputs()) + 2 * features);
 }
 
 std::size_t CudaBackend::working_bytes(const ModelSpec& spec, std::int64_t rows) const {
@@ -199,6 +199,7 @@ void CudaBackend::predict_general(const Model& model, DeviceModel& d, ConstRows 
 
 void CudaBackend::predict(const Model& model, ConstRows points, Rows values) {
   check(points.width == 3, "points that are not in three dimensions");
+  check(values.width == model.spec().outputs(), "room for another number of outputs");
   DeviceModel& d = prepare(model);
   refresh(model, d);
   if (d.plan && d.predict.warps > 0) {
@@ -213,7 +214,7 @@ void CudaBackend::predict(const Model& model, ConstRows points, Rows values) {
   for (std::int64_t first = 0; first < points.rows; first += kPieceRows) {
     const std::int64_t rows = std::min(kPieceRows, points.rows - first);
     const ConstRows piece{points.data + first, rows, 3, points.stride};
-    const Rows out{values.data + first, rows, 1, values.stride};
+    const Rows out{values.data + first, rows, values.width, values.stride};
     if (d.general) {
       predict_general(model, d, piece, out);
       continue;
@@ -231,6 +232,8 @@ void CudaBackend::predict(const Model& model, ConstRows points, Rows values) {
 
 void CudaBackend::decode_pieces(const Model& model, const Lattice& lattice, const Decoded& out) {
   const std::int64_t voxels = lattice.box.shape().count();
+  const int outputs = model.spec().outputs();
+  check(!out.voxels || outputs == 1, "voxels of several outputs");
   DeviceArray<float> points, values;
   const std::int64_t most = std::min(kPieceRows, voxels);
   points.reserve(3 * most);
@@ -241,7 +244,7 @@ void CudaBackend::decode_pieces(const Model& model, const Lattice& lattice, cons
            Grid{dim3(static_cast<unsigned>(ceil_divide(rows, 256))), dim3(256), 0, stream_},
            lattice, first, Rows{points.data(), rows, 3, rows});
     float* to = out.values ? out.values + first : values.data();
-    predict(model, ConstRows{points.data(), rows, 3, rows}, Rows{to, rows, 1, rows});
+    predict(model, ConstRows{points.data(), rows, 3, rows}, Rows{to, rows, outputs, voxels});
     if (out.voxels)
       cuda::quantise(to, rows, out.dtype, out.low, out.high,
                      static_cast<std::byte*>(out.voxels) +

@@ -149,9 +149,13 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
   refresh(model, d);
   const Sizes s = measure_sizes(model, d, rows);
   start_scaling(d, 1 / s.rows);
-  Buffer<float> point_block(*this, 3 * rows), targets(*this, rows), values(*this, rows);
-  const DeviceBatch batch{
-      {point_block.data(), rows, 3, rows}, {targets.data(), rows, 1, rows}, {loss, 1 / s.rows}, {}};
+  const int outputs = model.spec().outputs();
+  Buffer<float> point_block(*this, 3 * rows), targets(*this, outputs * rows);
+  Buffer<float> values(*this, outputs * rows);
+  const DeviceBatch batch{{point_block.data(), rows, 3, rows},
+                          {targets.data(), rows, outputs, rows},
+                          {loss, 1 / s.rows},
+                          {}};
   const ConstRows points{point_block.data(), rows, 3, rows};
   const TrainingStep numbers{make_stream(1, 0, Purpose::samples), optimizer, 1, {}};
   upload_steps(d, {&numbers, 1});
@@ -173,13 +177,14 @@ std::vector<Stage> CudaBackend::profile(Model& model, const VolumeView& volume, 
                  sample(volume, whole(volume.shape), numbers.stream, 0, batch.points,
                         batch.targets);
                }),
-               s.rows * 60, s.rows * (16 + 8.0 * static_cast<double>(size_of(volume.dtype))));
+               s.rows * 60,
+               s.rows * (12 + outputs * (4 + 8.0 * static_cast<double>(size_of(volume.dtype)))));
   FeatureRows encoded;
   const double encoding = time([&] { encoded = encode_batch(model, d, points); });
   if (s.tables > 0 || s.plain_flops > 0) all.push_back(make_encode(encoding, s, top));
   const double feature_bytes = s.rows * s.features * s.entry_bytes;
   by_products("predict", time([&] {
-                predict(model, points, {values.data(), rows, 1, rows});
+                predict(model, points, {values.data(), rows, outputs, rows});
               }),
               s.products, feature_bytes);
   if (d.plan)

@@ -69,6 +69,15 @@ DrawArguments make_draw(const VolumeView& volume, const Box& box, const Stream& 
   return a;
 }
 
+std::vector<DrawArguments> make_draws(const VolumeView& volume, const Box& box,
+                                      const Stream& stream, std::int64_t first_row,
+                                      const StepState* state, cudaTextureObject_t texture) {
+  std::vector<DrawArguments> all;
+  for (int c = 0; c < volume.components; ++c)
+    all.push_back(make_draw(volume.component(c), box, stream, first_row, state, texture));
+  return all;
+}
+
 KB_KERNEL(kThreads) draw_kernel(DrawArguments a, Rows points, float* targets) {
   const std::int64_t row = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (row >= points.rows) return;
@@ -83,6 +92,14 @@ void draw(const DrawArguments& arguments, Rows points, Rows targets, cudaStream_
   const auto blocks = static_cast<unsigned>(ceil_divide(points.rows, kThreads));
   launch(draw_kernel, Grid{dim3(blocks), dim3(kThreads), 0, stream}, arguments, points,
          targets.data);
+}
+
+void draw(const std::vector<DrawArguments>& components, Rows points, Rows targets,
+          cudaStream_t stream) {
+  for (const DrawArguments& one : components) {
+    draw(one, points, targets, stream);
+    targets.data += targets.stride;
+  }
 }
 
 KB_KERNEL(kThreads)

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <vector>
 
 #include "kanbench/backend.h"
 #include "kanbench/math/random.h"
@@ -39,10 +40,17 @@ struct DrawArguments {
   float texture_scale = 1, texture_offset = 0;
 };
 
-/// What draw_row() needs to draw uniformly in `box`. The view holds the voxels around the box.
+/// What draw_row() needs to draw uniformly in `box` of a volume of one component. The view holds
+/// the voxels around the box.
 DrawArguments make_draw(const VolumeView& volume, const Box& box, const Stream& stream,
                         std::int64_t first_row, const StepState* state = nullptr,
                         cudaTextureObject_t texture = 0);
+
+/// The same for each component of a volume.
+std::vector<DrawArguments> make_draws(const VolumeView& volume, const Box& box,
+                                      const Stream& stream, std::int64_t first_row,
+                                      const StepState* state = nullptr,
+                                      cudaTextureObject_t texture = 0);
 
 /// The volume's normalised value at `point`.
 template <class Voxel>
@@ -104,6 +112,10 @@ KB_DEVICE float draw_row(const DrawArguments& a, std::int64_t row, float (&point
 
 /// Draws points.rows points and their targets.
 void draw(const DrawArguments& arguments, Rows points, Rows targets, cudaStream_t stream);
+
+/// The same for targets of as many numbers as there are arguments, which say the same points.
+void draw(const std::vector<DrawArguments>& components, Rows points, Rows targets,
+          cudaStream_t stream);
 
 /// draw() of the bricks whose arguments are at `bricks` in the device's memory, in one launch:
 /// brick i fills the rows from its first_row to the next one's, and row r is drawn from words r.

@@ -112,6 +112,7 @@ BatchSums CudaBackend::step(Model& model, ConstRows points, ConstRows targets,
                             const Objective& objective, const Optimizer& optimizer,
                             std::int64_t step) {
   check(model.training(), "step() of a model without room for it");
+  check(targets.width == model.spec().outputs(), "targets of another number of outputs");
   if (points.rows == 0) return Backend::step(model, points, targets, objective, optimizer, step);
   DeviceModel& d = prepare(model);
   refresh(model, d);
@@ -136,17 +137,15 @@ std::int64_t address(const void* pointer) { return reinterpret_cast<std::intptr_
 std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const DeviceBatch& b,
                                  const Optimizer& optimizer) {
   const UpdateRule& rule = rule_of(optimizer);
-  const DrawArguments& draw = *b.draw;
-  std::vector<std::int64_t> key = {address(draw.voxels),
-                                   static_cast<std::int64_t>(draw.dtype),
+  const DrawArguments& draw = b.draws.front();
+  std::vector<std::int64_t> key = {static_cast<std::int64_t>(draw.dtype),
                                    static_cast<std::int64_t>(draw.texture),
                                    static_cast<std::int64_t>(draw.stream.key),
                                    address(draw.guide.ends),
-                                   bits(draw.low),
-                                   bits(draw.inverse_range),
                                    address(b.points.data),
                                    address(b.targets.data),
                                    b.points.rows,
+                                   b.targets.stride,
                                    plain(b.objective.loss).kind,
                                    bits(plain(b.objective.loss).number),
                                    bits(b.objective.scale),
@@ -169,6 +168,10 @@ std::vector<std::int64_t> key_of(const Model& model, const DeviceModel& d, const
         static_cast<const void*>(d.edges.data()), static_cast<const void*>(d.fixed.data()),
         static_cast<const void*>(d.places.data())})
     key.push_back(address(room));
+  // Components differ in these.
+  for (const DrawArguments& one : b.draws)
+    for (const std::int64_t number : {address(one.voxels), bits(one.low), bits(one.inverse_range)})
+      key.push_back(number);
   for (int i = 0; i < 3; ++i)
     for (std::int64_t number : {std::int64_t{draw.guide.bricks[i]}, draw.size[i], draw.origin[i],
                                 draw.held[i], bits(draw.scale[i]), bits(draw.offset[i])})
@@ -219,11 +222,13 @@ double CudaBackend::shape(Model& model, ConstRows points, ConstRows targets,
   check(model.training(), "shape() of a model without room for it");
   DeviceModel& d = prepare(model);
   if (d.moving.count == 0) return 0;
-  Buffer<float> values(*this, std::max<std::int64_t>(1, points.rows));
-  predict(model, points, {values.data(), points.rows, 1, points.rows});
+  const int outputs = model.spec().outputs();
+  Buffer<float> values(*this, outputs * std::max<std::int64_t>(1, points.rows));
+  const Rows found{values.data(), points.rows, outputs, points.rows};
+  predict(model, points, found);
   const ShapeArguments arguments{points,
-                                 values.data(),
-                                 targets.data,
+                                 {found.data, found.rows, outputs, found.stride},
+                                 targets,
                                  model.parameters().data(),
                                  model.first_moment().data(),
                                  model.second_moment().data(),
@@ -258,14 +263,15 @@ std::vector<BatchSums> CudaBackend::train_recorded(Model& model, const VolumeVie
                                                    std::span<const TrainingStep> steps, Rows points,
                                                    Rows targets) {
   check(model.training(), "train() of a model without room for it");
+  check(targets.width == volume.components && targets.width == model.spec().outputs(),
+        "targets of another number of outputs");
   if (steps.empty() || points.rows == 0) return {};
   DeviceModel& d = prepare(model);
   refresh(model, d);
   start_scaling(d, objective.scale);
-  const bool textured = texture_ && volume.data == textured_;
-  const DeviceBatch batch{points, targets, objective,
-                          make_draw(volume, box, steps.front().stream, 0, d.state.data(),
-                                    textured ? texture_->object() : 0)};
+  const DeviceBatch batch{
+      points, targets, objective,
+      make_draws(volume, box, steps.front().stream, 0, d.state.data(), texture_of(volume))};
   upload_steps(d, steps);
   if (!d.fuses) {
     choose(model, d, batch);
@@ -310,7 +316,7 @@ void CudaBackend::choose(Model& model, DeviceModel& d, const DeviceBatch& batch)
     return;
   }
   const std::string key =
-      tuning_key(properties_.name, *d.plan, d.grid, *batch.draw, batch.points.rows);
+      tuning_key(properties_.name, *d.plan, d.grid, batch.draws.front(), batch.points.rows);
   const std::optional<Tuning> found = read_tuning(settings_.tuning_file, key);
   const Tuning tuning = found ? *found : time_ways(model, d, batch);
   if (!found) write_tuning(settings_.tuning_file, key, tuning);

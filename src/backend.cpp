@@ -19,7 +19,7 @@ void Backend::sample_bricks(std::span<const BrickRows> bricks, const Stream& str
   for (const BrickRows& part : bricks)
     sample(part.view, part.box, stream, part.first,
            {points.data + part.first, part.rows, 3, points.stride},
-           {targets.data + part.first, part.rows, 1, targets.stride});
+           {targets.data + part.first, part.rows, targets.width, targets.stride});
 }
 
 BatchSums Backend::step(Model& model, ConstRows points, ConstRows targets,

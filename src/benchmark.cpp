@@ -73,6 +73,7 @@ class Benchmark {
 
   Result run() {
     together(communicator_, [&] {
+      require_outputs(plan_);
       const std::string what = "run " + std::to_string(run_.index) + ": precision";
       plan_.precision = resolve_precision(run_.precision, plan_.spec, backend_, what);
       if (run_.training.optimizer == "lbfgs" && communicator_.size() > 1)
@@ -163,9 +164,8 @@ class Benchmark {
 
   // A training whose result cannot be measured would be lost.
   void require_evaluation_room() const {
-    const double volume = plan_.resident ? static_cast<double>(box_.shape().count()) *
-                                               static_cast<double>(size_of(volume_.dtype))
-                                         : 0;
+    const auto voxel = static_cast<double>(size_of(volume_.dtype)) * volume_.components;
+    const double volume = plan_.resident ? static_cast<double>(box_.shape().count()) * voxel : 0;
     const double needed = static_cast<double>(layout_.size) * sizeof(float) + volume +
                           static_cast<double>(backend_.evaluation_bytes(volume_));
     const double free = static_cast<double>(backend_.free_bytes());
@@ -224,7 +224,7 @@ class Benchmark {
     try {
       std::unique_ptr<VolumeWriter> writer;
       if (keep) writer = open_reconstruction();
-      found = evaluate(trained.field(), volume_.low, volume_.high, volume_, communicator_, picture,
+      found = evaluate(trained.field(), volume_.ranges(), volume_, communicator_, picture,
                        writer.get());
       if (writer) writer->commit();
     } catch (const Interrupted&) {
@@ -235,6 +235,7 @@ class Benchmark {
       throw;
     }
     trial.metrics = found.metrics;
+    trial.components = found.components;
     trial.reconstruct_seconds = found.decode_seconds;
     if (keep)
       result_.model_file = trained.keep(settings_.output_directory / "models_saved", stem());
@@ -269,12 +270,10 @@ class Benchmark {
 
   std::unique_ptr<VolumeWriter> open_reconstruction() {
     const fs::path path = settings_.output_directory / "reconstructions_saved" /
-                          raw_file_name({stem(), volume_.shape, volume_.dtype});
+                          raw_file_name({stem(), volume_.shape, volume_.dtype, volume_.components});
     together(communicator_, [&] { fs::create_directories(path.parent_path()); });
     result_.reconstruction_file = path.string();
-    VolumeHeader header = volume_.header();
-    header.components = 1;
-    return std::make_unique<VolumeWriter>(communicator_, path, header);
+    return std::make_unique<VolumeWriter>(communicator_, path, volume_.header());
   }
 
   void fail(const std::string& why) {
@@ -361,11 +360,14 @@ std::string describe_volume(const Volume& volume, std::size_t wanted) {
   }
   for (std::size_t i = words * sizeof(std::uint64_t); i < volume.bytes(); ++i)
     hash = mix64(hash ^ bytes[i]);
-  char range[96];
-  std::snprintf(range, sizeof range, "%.17g %.17g %016llx", volume.low, volume.high,
-                static_cast<unsigned long long>(hash));
-  return volume.name + " " + text(volume.shape) + " " + name(volume.dtype) + " " + range +
-         (volume.filled.empty() ? "" : " missing " + volume.filled);
+  std::string all = volume.name + " " + text(volume.shape) + " " + name(volume.dtype);
+  char figures[64];
+  for (const auto& [low, high] : volume.ranges()) {
+    std::snprintf(figures, sizeof figures, " %.17g %.17g", low, high);
+    all += figures;
+  }
+  std::snprintf(figures, sizeof figures, " %016llx", static_cast<unsigned long long>(hash));
+  return all + figures + (volume.filled.empty() ? "" : " missing " + volume.filled);
 }
 
 }  // namespace

@@ -34,23 +34,25 @@ BrickPlan cut(const Volume& volume, const Box& box, std::int64_t edge, std::size
     return static_cast<std::size_t>(std::min(ceil_divide(voxels, count) + 2, most));
   };
   const std::size_t bytes = held(n.x, plan.count.x, all.x) * held(n.y, plan.count.y, all.y) *
-                            held(n.z, plan.count.z, all.z) * size_of(volume.dtype);
+                            held(n.z, plan.count.z, all.z) * size_of(volume.dtype) *
+                            static_cast<std::size_t>(volume.components);
   plan.brick_bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   const auto fit = static_cast<std::int64_t>(budget / plan.brick_bytes);
   plan.per_group = static_cast<int>(std::min({fit, plan.bricks(), kMostBricks}) / kBrickGroups);
   return plan;
 }
 
-// Copies the box's voxels together.
+// Copies the box's voxels together, one component after the other.
 void gather_box(const Volume& volume, const Box& box, std::byte* to) {
   const std::size_t voxel = size_of(volume.dtype);
   const Shape& n = volume.shape;
   const std::size_t row = static_cast<std::size_t>(box.shape().x) * voxel;
-  for (std::int64_t z = box.low[2]; z < box.high[2]; ++z)
-    for (std::int64_t y = box.low[1]; y < box.high[1]; ++y, to += row) {
-      const auto first = static_cast<std::size_t>((z * n.y + y) * n.x + box.low[0]);
-      std::memcpy(to, static_cast<const std::byte*>(volume.data()) + first * voxel, row);
-    }
+  for (int c = 0; c < volume.components; ++c)
+    for (std::int64_t z = box.low[2]; z < box.high[2]; ++z)
+      for (std::int64_t y = box.low[1]; y < box.high[1]; ++y, to += row) {
+        const auto first = static_cast<std::size_t>(((c * n.z + z) * n.y + y) * n.x + box.low[0]);
+        std::memcpy(to, static_cast<const std::byte*>(volume.data()) + first * voxel, row);
+      }
 }
 
 // In [0, 1): what ends between two whole numbers, plus this, rounded down, is right on average.
@@ -166,7 +168,8 @@ void BrickStream::stage(int number) {
   for (std::size_t i = 0; i < group.bricks.size(); ++i) {
     const Box held = grow(group.bricks[i], 1, volume_.shape);
     backend_.stage(slot(number, i), host_ + i * plan_.brick_bytes,
-                   static_cast<std::size_t>(held.shape().count()) * size_of(volume_.dtype));
+                   static_cast<std::size_t>(held.shape().count() * volume_.components) *
+                       size_of(volume_.dtype));
   }
   staged_ = true;
 }

@@ -15,7 +15,7 @@ std::vector<Layer> chain(const Run& run, int in, Make make) {
   for (int l = 0; l <= run.n_hidden_layers; ++l) {
     layers.push_back(make(l));
     layers.back().in = in;
-    in = layers.back().out = l < run.n_hidden_layers ? run.n_neurons : 1;
+    in = layers.back().out = l < run.n_hidden_layers ? run.n_neurons : run.n_outputs;
   }
   return layers;
 }
@@ -187,7 +187,7 @@ std::vector<Layer> layers_of_wavkan(const Run& run, int in) {
 std::vector<Layer> layers_of_bottleneck(const Run& run, int in) {
   std::vector<Layer> layers;
   for (int l = 0; l <= run.n_hidden_layers; ++l) {
-    const int out = l < run.n_hidden_layers ? run.n_neurons : 1;
+    const int out = l < run.n_hidden_layers ? run.n_neurons : run.n_outputs;
     const int few = std::max(16, std::max(in, out) / 8);
     Layer down, middle, up;
     down.in = in;

@@ -93,7 +93,7 @@ struct Ensemble::State {
       throw Error(path(brick).string() + ": is of " + text(file.shape) +
                   " voxels, its manifest says " + text(shape) +
                   ": put the manifest's own models beside it");
-    if (file.low != of.low || file.high != of.high)
+    if (file.ranges != std::vector<ValueRange>{{of.low, of.high}})
       throw Error(path(brick).string() + ": has another range than its manifest says: put the " +
                   "manifest's own models beside it");
     return file;

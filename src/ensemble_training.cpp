@@ -215,8 +215,8 @@ class EnsembleRun {
     record.file = brick_file_name(brick);
     AtomicFile file(settings_.directory / record.file);
     file.write(
-        encode_model({spec_, model.download(), volume_.name, part.shape, part.dtype, part.low,
-                      part.high, volume_.spacing, run_.zfp_enc, run_.zfp_mlp, part.origin}));
+        encode_model({spec_, model.download(), volume_.name, part.shape, part.dtype, part.ranges(),
+                      volume_.spacing, run_.zfp_enc, run_.zfp_mlp, part.origin}));
     file.commit();
     store.remove();
   }

@@ -45,8 +45,8 @@ ErrorSampler::ErrorSampler(Backend& backend, const VolumeView& volume, const Box
   const std::int64_t count = std::int64_t{bricks_[0]} * bricks_[1] * bricks_[2];
   rows_ = kRowsPerBrick * count;
   points_ = Buffer<float>(backend, 3 * rows_);
-  targets_ = Buffer<float>(backend, rows_);
-  values_ = Buffer<float>(backend, rows_);
+  targets_ = Buffer<float>(backend, volume.components * rows_);
+  values_ = Buffer<float>(backend, volume.components * rows_);
   words_ = Buffer<std::uint32_t>(backend, count);
   set_errors(std::vector<double>(static_cast<std::size_t>(count)));
 }
@@ -85,22 +85,27 @@ std::size_t ErrorSampler::brick_of(const float* points, std::int64_t row) const 
 // Rows are added one by one in their order, so that sums do not depend on who computes.
 void ErrorSampler::look(const Model& model, std::int64_t step) {
   const double began = steady_seconds();
-  const Rows points{points_.data(), rows_, 3, rows_}, targets{targets_.data(), rows_, 1, rows_};
+  const int outputs = volume_.components;
+  const Rows points{points_.data(), rows_, 3, rows_};
+  const Rows targets{targets_.data(), rows_, outputs, rows_};
   const Stream stream = make_stream(seed_, static_cast<std::uint32_t>(rank_), Purpose::errors,
                                     static_cast<std::uint64_t>(step));
   backend_.sample(volume_, box_, stream, 0, points, targets);
-  backend_.predict(model, {points_.data(), rows_, 3, rows_}, {values_.data(), rows_, 1, rows_});
+  backend_.predict(model, {points_.data(), rows_, 3, rows_},
+                   {values_.data(), rows_, outputs, rows_});
   const auto rows = static_cast<std::size_t>(rows_);
-  std::vector<float> at(3 * rows), wanted(rows), found(rows);
+  std::vector<float> at(3 * rows), wanted(targets_.bytes() / sizeof(float)), found(wanted.size());
   backend_.download(at.data(), points_.data(), points_.bytes());
   backend_.download(wanted.data(), targets_.data(), targets_.bytes());
   backend_.download(found.data(), values_.data(), values_.bytes());
   std::vector<double> sums(errors_.size()), counts(errors_.size());
   for (std::size_t i = 0; i < rows; ++i) {
     const std::size_t brick = brick_of(at.data(), static_cast<std::int64_t>(i));
-    const double error = static_cast<double>(found[i]) - static_cast<double>(wanted[i]);
-    sums[brick] += error * error;
-    counts[brick] += 1;
+    for (std::size_t k = i; k < wanted.size(); k += rows) {
+      const double error = static_cast<double>(found[k]) - static_cast<double>(wanted[k]);
+      sums[brick] += error * error;
+    }
+    counts[brick] += outputs;
   }
   for (std::size_t b = 0; b < errors_.size(); ++b) {
     if (counts[b] == 0 || !std::isfinite(sums[b])) continue;

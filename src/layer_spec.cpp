@@ -1,5 +1,7 @@
 #include "layer_spec.h"
 
+#include "kanbench/volume.h"
+
 namespace kanbench {
 namespace {
 
@@ -86,8 +88,10 @@ std::vector<Layer> read_layers(const Json& json, int in, const std::string& at, 
                   " is beyond the last layer");
     in = layers.back().out;
   }
-  if (in != 1)
-    throw Error(at + ": the last layer's 'out': expected 1, found " + std::to_string(in));
+  if (in > kMostComponents)
+    throw Error(at + ": the last layer's 'out': expected 1, or as many numbers as a voxel of the " +
+                "volume has, at most " + std::to_string(kMostComponents) + ", found " +
+                std::to_string(in));
   return layers;
 }
 

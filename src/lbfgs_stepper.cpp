@@ -13,7 +13,7 @@ LbfgsStepper::LbfgsStepper(Model& model, const VolumeView& volume, const Box& bo
       box_(box),
       rows_(training.batch_size),
       points_(model.backend(), 3 * rows_),
-      targets_(model.backend(), rows_),
+      targets_(model.backend(), volume.components * rows_),
       objective_{training.loss, 1.0 / static_cast<double>(training.batch_size), {}} {
   if (model.layout().size > kMostParameters)
     throw Error("optimizer lbfgs: the model has " + std::to_string(model.layout().parameters) +
@@ -32,8 +32,9 @@ BatchSums LbfgsStepper::differentiate(const std::vector<double>& x, std::vector<
   std::fill(block_.begin(), block_.end(), 0.0f);
   backend.upload(model_.gradient().data(), block_.data(), model_.gradient().bytes());
   backend.gradient_changed(model_);
-  const BatchSums sums = backend.gradient(model_, {points_.data(), rows_, 3, rows_},
-                                          {targets_.data(), rows_, 1, rows_}, objective_);
+  const BatchSums sums =
+      backend.gradient(model_, {points_.data(), rows_, 3, rows_},
+                       {targets_.data(), rows_, volume_.components, rows_}, objective_);
   backend.download(block_.data(), model_.gradient().data(), model_.gradient().bytes());
   gradient.assign(block_.begin(), block_.end());
   return sums;
@@ -42,7 +43,7 @@ BatchSums LbfgsStepper::differentiate(const std::vector<double>& x, std::vector<
 std::vector<BatchSums> LbfgsStepper::take(std::int64_t, std::span<const TrainingStep> steps) {
   const TrainingStep& step = steps.front();
   model_.backend().sample(volume_, box_, step.stream, 0, {points_.data(), rows_, 3, rows_},
-                          {targets_.data(), rows_, 1, rows_});
+                          {targets_.data(), rows_, volume_.components, rows_});
   const std::vector<float> start = model_.download();
   std::vector<double> x(start.begin(), start.end());
   // What the batch was like before it was learnt, as other optimizers have it.

@@ -166,6 +166,25 @@ Metrics metrics_of(const MetricSums& sums, const Shape& shape) {
   return m;
 }
 
+Metrics mean_of(const std::vector<Metrics>& components) {
+  check(!components.empty(), "the metrics of no component");
+  Metrics mean;
+  for (const Metrics& one : components) {
+    mean.mse += one.mse;
+    mean.ssim += one.ssim;
+    mean.ssim_3d += one.ssim_3d;
+    // What is not a number stays so.
+    if (!std::isnan(mean.max_error) && !(one.max_error <= mean.max_error))
+      mean.max_error = one.max_error;
+  }
+  const auto count = static_cast<double>(components.size());
+  mean.mse /= count;
+  mean.ssim /= count;
+  mean.ssim_3d /= count;
+  mean.psnr = psnr_of(mean.mse);
+  return mean;
+}
+
 MetricsSum::MetricsSum(Shape shape, Range slices) {
   check(shape.x > 0 && shape.y > 0 && shape.z > 0, "a volume to measure has no voxels");
   check(0 <= slices.begin && slices.begin <= slices.end && slices.end <= shape.z,

@@ -101,6 +101,45 @@ std::array<double, 3> parse_spacing(const std::string& words, const std::string&
   return spacing;
 }
 
+// One number for each output, a space between two.
+std::vector<double> parse_ends(const Metadata& metadata, const std::string& key, int outputs,
+                               const std::string& source) {
+  const std::string& words = get(metadata, key, source);
+  std::vector<double> ends;
+  for (std::size_t begin = 0; begin <= words.size();) {
+    const std::size_t end = std::min(words.find(' ', begin), words.size());
+    ends.push_back(parse_number(std::string_view(words).substr(begin, end - begin), key, source));
+    begin = end + 1;
+  }
+  if (static_cast<int>(ends.size()) != outputs)
+    throw Error(source + ": metadata '" + key + "': " + quote(words) + " is " +
+                std::to_string(ends.size()) + " numbers, the model has " + std::to_string(outputs) +
+                " outputs");
+  return ends;
+}
+
+std::vector<ValueRange> parse_ranges(const Metadata& metadata, int outputs,
+                                     const std::string& source) {
+  const std::vector<double> low = parse_ends(metadata, "low", outputs, source);
+  const std::vector<double> high = parse_ends(metadata, "high", outputs, source);
+  std::vector<ValueRange> ranges;
+  for (std::size_t c = 0; c < low.size(); ++c) {
+    if (!(low[c] < high[c]))
+      throw Error(source + ": metadata 'low' " + decimal(low[c]) + " is not below 'high' " +
+                  decimal(high[c]));
+    ranges.push_back({low[c], high[c]});
+  }
+  return ranges;
+}
+
+// The lower or upper ends of all ranges, a space between two.
+std::string ends_of(const ModelFile& file, std::size_t which) {
+  std::string words;
+  for (const ValueRange& range : file.ranges)
+    words += (words.empty() ? "" : " ") + decimal(range[which]);
+  return words;
+}
+
 double parse_tolerance(const Metadata& metadata, const std::string& key,
                        const std::string& source) {
   const double tolerance = parse_number(get(metadata, key, source), key, source);
@@ -125,11 +164,8 @@ ModelFile parse_metadata(const Metadata& metadata, const std::string& source) {
   if (const std::string& word = get(metadata, "dtype", source); !parse_dtype(word, file.dtype))
     throw Error(source + ": metadata 'dtype': unknown dtype " + quote(word) + ": known are " +
                 dtype_names());
-  file.low = parse_number(get(metadata, "low", source), "low", source);
-  file.high = parse_number(get(metadata, "high", source), "high", source);
-  if (!(file.low < file.high))
-    throw Error(source + ": metadata 'low' " + decimal(file.low) + " is not below 'high' " +
-                decimal(file.high));
+  require_countable(file.shape, file.spec.outputs(), source + ": metadata 'shape'");
+  file.ranges = parse_ranges(metadata, file.spec.outputs(), source);
   file.spacing = parse_spacing(get(metadata, "spacing", source), source);
   if (const auto origin = metadata.find("origin"); origin != metadata.end())
     file.origin = parse_three(origin->second, "origin", source);
@@ -206,6 +242,7 @@ std::string encode_model(const ModelFile& file) {
   const Layout layout = make_layout(file.spec);
   check(static_cast<std::int64_t>(file.parameters.size()) == layout.size,
         "a block of another layout");
+  check(static_cast<int>(file.ranges.size()) == file.spec.outputs(), "a range for each output");
   Safetensors container;
   container.metadata = {{"format", kFormat},
                         {"version", kVersion},
@@ -213,8 +250,8 @@ std::string encode_model(const ModelFile& file) {
                         {"dataset", file.dataset},
                         {"shape", text(file.shape)},
                         {"dtype", name(file.dtype)},
-                        {"low", decimal(file.low)},
-                        {"high", decimal(file.high)},
+                        {"low", ends_of(file, 0)},
+                        {"high", ends_of(file, 1)},
                         {"spacing", text(file.spacing)},
                         {"zfp_enc", decimal(file.zfp_enc)},
                         {"zfp_mlp", decimal(file.zfp_mlp)}};

@@ -19,9 +19,25 @@ constexpr std::size_t kBytesPerVoxel = sizeof(float) + sizeof(double);
 constexpr std::size_t kLarge = std::size_t{256} << 20;
 
 // Slices that are decoded at once.
-std::int64_t slab_depth(const Backend& backend, const Shape& shape) {
+std::int64_t slab_depth(const Backend& backend, const Shape& shape, int outputs) {
   const auto room = static_cast<std::int64_t>(backend.free_bytes() / (4 * kBytesPerVoxel));
-  return std::clamp<std::int64_t>(std::min(kSlabFloats, room) / (shape.x * shape.y), 1, shape.z);
+  const std::int64_t slice = shape.x * shape.y * outputs;
+  return std::clamp<std::int64_t>(std::min(kSlabFloats, room) / slice, 1, shape.z);
+}
+
+// The values [outputs][count] into voxels that lie likewise.
+void quantise_outputs(Backend& backend, const float* values, std::int64_t count,
+                      const VoxelForm& form, std::byte* voxels) {
+  for (const auto& [low, high] : form.ranges) {
+    Decoded out;
+    out.voxels = voxels;
+    out.dtype = form.dtype;
+    out.low = low;
+    out.high = high;
+    backend.quantise(values, count, out);
+    values += count;
+    voxels += static_cast<std::size_t>(count) * size_of(form.dtype);
+  }
 }
 
 // What one rank has of the middle slices of a volume and its reconstruction; zeros elsewhere.
@@ -140,18 +156,22 @@ double decode_slabs(const Field& field, const Lattice& lattice, bool values, con
   const Shape shape = lattice.box.shape();
   check(shape.x > 0 && shape.y > 0 && shape.z > 0, "an empty box");
   Backend& backend = field.backend();
-  const std::int64_t slice = shape.x * shape.y, depth = slab_depth(backend, shape);
-  Buffer<float> floats(backend, values ? slice * depth : 0);
+  const int outputs = field.outputs();
+  check(!form || static_cast<int>(form->ranges.size()) == outputs, "a range for each output");
+  const std::int64_t slice = shape.x * shape.y, depth = slab_depth(backend, shape, outputs);
+  // Voxels of several outputs are made of their values.
+  const bool quantises = form && outputs > 1;
+  Buffer<float> floats(backend, values || quantises ? slice * depth * outputs : 0);
   Decoded out;
-  out.values = values ? floats.data() : nullptr;
+  out.values = values || quantises ? floats.data() : nullptr;
   const auto voxel = static_cast<std::int64_t>(form ? size_of(form->dtype) : 0);
-  Buffer<std::byte> natives(backend, slice * depth * voxel);
+  Buffer<std::byte> natives(backend, slice * depth * voxel * outputs);
   std::vector<std::byte> voxels(natives.bytes());
-  if (form) {
+  if (form && !quantises) {
     out.voxels = natives.data();
     out.dtype = form->dtype;
-    out.low = form->low;
-    out.high = form->high;
+    out.low = form->ranges[0][0];
+    out.high = form->ranges[0][1];
   }
   double seconds = 0;
   for (std::int64_t z = 0; z < shape.z; z += depth) {
@@ -161,14 +181,15 @@ double decode_slabs(const Field& field, const Lattice& lattice, bool values, con
     part.box.high[2] = part.box.low[2] + count;
     const Clock::time_point began = Clock::now();
     field.decode(part, out);
+    if (quantises) quantise_outputs(backend, floats.data(), count * slice, *form, natives.data());
     if (form)
       backend.download(voxels.data(), natives.data(),
-                       static_cast<std::size_t>(count * slice * voxel));
+                       static_cast<std::size_t>(count * slice * voxel * outputs));
     // The time is over when the last number can be read.
     float last = 0;
-    if (values) backend.download(&last, floats.data() + count * slice - 1, sizeof last);
+    if (values) backend.download(&last, floats.data() + count * slice * outputs - 1, sizeof last);
     seconds += std::chrono::duration<double>(Clock::now() - began).count();
-    take({z, count, out.values, form ? voxels.data() : nullptr});
+    take({z, count, values ? floats.data() : nullptr, form ? voxels.data() : nullptr});
   }
   return seconds;
 }
@@ -177,32 +198,75 @@ Range slices_of(const Shape& shape, int rank, int size) {
   return {start_of_part(shape.z, rank, size), start_of_part(shape.z, rank + 1, size)};
 }
 
-Evaluation evaluate(const Field& field, double low, double high, const Volume& volume,
+void write_slab(VolumeWriter& writer, const Slab& slab, const Shape& shape, const VoxelForm& form,
+                std::int64_t skip, std::int64_t first, std::int64_t count) {
+  const std::int64_t slice = shape.x * shape.y;
+  const std::size_t bytes = static_cast<std::size_t>(slice) * size_of(form.dtype);
+  std::vector<const void*> planes;
+  for (std::size_t o = 0; o < form.ranges.size(); ++o)
+    planes.push_back(slab.voxels +
+                     (o * static_cast<std::size_t>(slab.count) + static_cast<std::size_t>(skip)) *
+                         bytes);
+  writer.write(first * slice, count * slice, planes);
+}
+
+namespace {
+
+// A rank's meters, one for each component of a volume.
+class Meters {
+ public:
+  Meters(Backend& backend, const std::vector<Volume>& parts, const std::vector<ValueRange>& ranges,
+         Range slices)
+      : slice_(parts[0].shape.x * parts[0].shape.y) {
+    for (std::size_t c = 0; c < parts.size(); ++c)
+      meters_.push_back(backend.open_meter(parts[c], ranges[c][0], ranges[c][1], slices));
+  }
+  void add(const Slab& slab) {
+    for (std::size_t c = 0; c < meters_.size(); ++c)
+      meters_[c]->add(slab.count, slab.values + static_cast<std::int64_t>(c) * slab.count * slice_);
+  }
+  std::vector<MetricSums> sums() {
+    std::vector<MetricSums> all;
+    for (const auto& meter : meters_) all.push_back(meter->sums());
+    return all;
+  }
+
+ private:
+  std::int64_t slice_;
+  std::vector<std::unique_ptr<Meter>> meters_;
+};
+
+}  // namespace
+
+Evaluation evaluate(const Field& field, const std::vector<ValueRange>& ranges, const Volume& volume,
                     Communicator& communicator, bool with_slices, VolumeWriter* writer) {
+  check(field.outputs() == volume.components && ranges.size() == volume.ranges().size(),
+        "a field of another number of outputs than its volume has components");
   const Shape& shape = volume.shape;
   const std::int64_t slice = shape.x * shape.y;
   const Range mine = slices_of(shape, communicator.rank(), communicator.size());
   const Range held = with_halo(mine, shape);
   const bool large = volume.bytes() > kLarge;
   Backend& backend = field.backend();
+  std::vector<Volume> parts;
+  for (int c = 0; c < volume.components; ++c) parts.push_back(volume.component(c));
   std::optional<MiddleSlices> middle;
-  if (with_slices) middle.emplace(volume, low, high);
-  const VoxelForm form{volume.dtype, low, high};
-  MetricSums sums;
+  if (with_slices) middle.emplace(parts[0], ranges[0][0], ranges[0][1]);
+  const VoxelForm form{volume.dtype, ranges};
+  std::vector<MetricSums> sums(parts.size());
   Evaluation result;
   Rounds rounds(communicator);
   rounds.run([&] {
     if (mine.size() == 0) return;
-    const std::unique_ptr<Meter> meter = backend.open_meter(volume, low, high, mine);
+    Meters meters(backend, parts, ranges, mine);
     std::vector<float> values(static_cast<std::size_t>(with_slices ? slice : 0));
     const auto take = [&](const Slab& slab) {
       const std::int64_t z = held.begin + slab.z;
       const std::int64_t first = std::max(z, mine.begin);
       const std::int64_t last = std::min(z + slab.count, mine.end);
       if (writer && first < last)
-        writer->write(first * slice, (last - first) * slice,
-                      slab.voxels + (first - z) * slice * std::int64_t(size_of(volume.dtype)));
-      meter->add(slab.count, slab.values);
+        write_slab(*writer, slab, shape, form, first - z, first, last - first);
+      meters.add(slab);
       for (std::int64_t i = first; middle && i < last; ++i) {
         backend.download(values.data(), slab.values + (i - z) * slice,
                          values.size() * sizeof(float));
@@ -213,10 +277,13 @@ Evaluation evaluate(const Field& field, double low, double high, const Volume& v
     };
     const Box box{{0, 0, held.begin}, {shape.x, shape.y, held.end}};
     result.decode_seconds = decode_slabs(field, {shape, box}, true, writer ? &form : nullptr, take);
-    sums = meter->sums();
+    sums = meters.sums();
   });
-  add_up(communicator, sums, result.decode_seconds);
-  result.metrics = metrics_of(sums, shape);
+  for (MetricSums& one : sums) {
+    add_up(communicator, one, result.decode_seconds);
+    result.components.push_back(metrics_of(one, shape));
+  }
+  result.metrics = mean_of(result.components);
   if (middle) result.slices = middle->take(communicator);
   return result;
 }

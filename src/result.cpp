@@ -123,6 +123,7 @@ std::string epoch_time_hash(const Result& result) {
   if (training_option(run, "clip_gradient") > 0.0) add("clipped");
   if (training_option(run, "l1_edges") > 0.0 || training_option(run, "entropy_edges") > 0.0)
     add("edges");
+  if (run.n_outputs > 1) add("outputs " + std::to_string(run.n_outputs));
   return short_hash(text);
 }
 
@@ -224,11 +225,32 @@ void add_training_columns(const Result& result, std::vector<Column>& row) {
   row.emplace_back("sampling_seconds", mean_cell(looking));
 }
 
+/// The mean of a figure over the trials, of each component, a space between two; nothing of one.
+Cell component_cell(const Result& result, double Metrics::*figure) {
+  std::string words;
+  for (int c = 0; result.run.n_outputs > 1 && c < result.run.n_outputs; ++c) {
+    const auto each = over_trials(result, [&](const Trial& trial) {
+      const auto at = static_cast<std::size_t>(c);
+      return at < trial.components.size() ? trial.components[at].*figure : NAN;
+    });
+    if (!each.empty()) words += (c > 0 ? " " : "") + decimal(spread(each).mean);
+  }
+  return words;
+}
+
+void add_output_columns(const Result& result, std::vector<Column>& row) {
+  row.insert(row.end(), {{"n_outputs", std::int64_t{result.run.n_outputs}},
+                         {"psnr_components", component_cell(result, &Metrics::psnr)},
+                         {"ssim_components", component_cell(result, &Metrics::ssim)},
+                         {"mse_components", component_cell(result, &Metrics::mse)}});
+}
+
 std::vector<Column> columns(const Result& result) {
   std::vector<Column> row;
   add_reference_columns(result, row);
   add_own_columns(result, row);
   add_training_columns(result, row);
+  add_output_columns(result, row);
   return row;
 }
 
@@ -259,6 +281,14 @@ Json json_value(const Cell& cell) {
       cell);
 }
 
+Json json_of(const Metrics& metrics) {
+  return {{"mse", metrics.mse},
+          {"psnr", metrics.psnr},
+          {"ssim", metrics.ssim},
+          {"ssim_3d", metrics.ssim_3d},
+          {"max_error", metrics.max_error}};
+}
+
 Json json_of(const Trial& trial) {
   Json epochs = Json::array(), recoveries = Json::array();
   for (const Epoch& epoch : trial.history.epochs)
@@ -270,22 +300,20 @@ Json json_of(const Trial& trial) {
   for (const Recovery& recovery : trial.history.recoveries)
     recoveries.push_back(
         {{"epoch", recovery.epoch}, {"step", recovery.step}, {"lrate", recovery.lrate}});
-  return {{"seed", trial.seed},
-          {"failed", trial.history.failed},
-          {"interrupted", trial.history.interrupted},
-          {"train_seconds", trial.history.seconds},
-          {"communication_seconds", trial.history.communication_seconds},
-          {"sampling_seconds", trial.history.sampling_seconds},
-          {"reconstruct_seconds", trial.reconstruct_seconds},
-          {"inr_bytes", trial.inr_bytes},
-          {"metrics",
-           {{"mse", trial.metrics.mse},
-            {"psnr", trial.metrics.psnr},
-            {"ssim", trial.metrics.ssim},
-            {"ssim_3d", trial.metrics.ssim_3d},
-            {"max_error", trial.metrics.max_error}}},
-          {"epochs", std::move(epochs)},
-          {"recoveries", std::move(recoveries)}};
+  Json json{{"seed", trial.seed},
+            {"failed", trial.history.failed},
+            {"interrupted", trial.history.interrupted},
+            {"train_seconds", trial.history.seconds},
+            {"communication_seconds", trial.history.communication_seconds},
+            {"sampling_seconds", trial.history.sampling_seconds},
+            {"reconstruct_seconds", trial.reconstruct_seconds},
+            {"inr_bytes", trial.inr_bytes},
+            {"metrics", json_of(trial.metrics)},
+            {"epochs", std::move(epochs)},
+            {"recoveries", std::move(recoveries)}};
+  if (trial.components.size() > 1)
+    for (const Metrics& one : trial.components) json["components"].push_back(json_of(one));
+  return json;
 }
 
 }  // namespace

@@ -137,6 +137,7 @@ double header_bytes(const Run& run) {
   ModelFile file;
   file.spec = make_spec(run);
   file.dataset = run.dataset;
+  file.ranges.resize(static_cast<std::size_t>(file.spec.outputs()), {0, 1});
   const Layout layout = make_layout(file.spec);
   file.parameters.resize(static_cast<std::size_t>(layout.size));
   return static_cast<double>(encode_model(file).size()) -

@@ -18,7 +18,7 @@ namespace {
 
 using Make = SynthField (*)(const Shape&, std::uint64_t);
 
-constexpr std::array<Synth, 6> table{{
+constexpr std::array<Synth, 7> table{{
     {"nucleon",
      "probability of a second nucleon in oxygen-16 about one at (2, 0, 0) fm, closed-shell "
      "oscillator with b = 1.76 fm and a hole of 0.7 fm, on +-5 fm; scaled by its maximum on the "
@@ -36,10 +36,15 @@ constexpr std::array<Synth, 6> table{{
      "64 random Fourier modes with energy k^(-5/3), 1 to 32 waves across; range of a 64^3 lattice "
      "widened by a tenth at either end"},
     {"constant", "the middle of the type's range; a constant volume cannot be normalised"},
+    {"abc_flow",
+     "velocity (A sin z + C cos y, B sin x + A cos z, C sin y + B cos x) over a period an axis, "
+     "A^2 = 3, B^2 = 2, C = 1; its bounds are -(A + B) and A + B",
+     3},
 }};
-constexpr std::array<Make, table.size()> makers{nucleon_field,    marschner_lobb_field,
-                                                gyroid_field,     hydrogen_field,
-                                                turbulence_field, constant_field};
+// Of the fields of one number.
+constexpr std::array<Make, table.size() - 1> makers{nucleon_field,    marschner_lobb_field,
+                                                    gyroid_field,     hydrogen_field,
+                                                    turbulence_field, constant_field};
 
 std::size_t find_synth(const std::string& name) {
   std::vector<std::string> known;
@@ -109,27 +114,65 @@ void write_slices_of(const SynthField& field, const Shape& shape, VolumeWriter& 
   }
 }
 
+// Integers in the range that all components have in common; floats as they are.
+template <class T>
+void write_vectors_of(std::span<const SynthField> fields, const Shape& shape,
+                      VolumeWriter& writer) {
+  const std::int64_t voxels = shape.x * shape.y;
+  std::vector<T> slices(static_cast<std::size_t>(voxels) * fields.size());
+  std::vector<const void*> planes;
+  for (std::size_t c = 0; c < fields.size(); ++c)
+    planes.push_back(slices.data() + c * static_cast<std::size_t>(voxels));
+  for (std::int64_t z = 0; z < shape.z; ++z) {
+    for (std::size_t c = 0; c < fields.size(); ++c) {
+      const SynthField& field = fields[c];
+      const double range = field.high - field.low;
+      T* plane = slices.data() + c * static_cast<std::size_t>(voxels);
+      for_rows(field, shape, z, [&](std::int64_t y, const double* row) {
+        for (std::int64_t x = 0; x < shape.x; ++x)
+          plane[y * shape.x + x] =
+              to_voxel<T>(std::is_floating_point_v<T> ? row[x] : (row[x] - field.low) / range);
+      });
+    }
+    writer.write(z * voxels, voxels, planes);
+  }
+}
+
+std::vector<SynthField> make_fields(std::size_t which, const Shape& shape, std::uint64_t seed) {
+  if (which < makers.size()) return {makers[which](shape, seed)};
+  const std::array<SynthField, 3> flow = abc_flow(shape);
+  return {flow.begin(), flow.end()};
+}
+
 }  // namespace
 
 std::span<const Synth> synths() { return table; }
 
 std::filesystem::path write_synth(const std::string& name, const std::filesystem::path& directory,
                                   const Shape& shape, Dtype dtype, std::uint64_t seed) {
-  const Make make = makers[find_synth(name)];
+  const std::size_t which = find_synth(name);
+  const int components = table[which].components;
   if (std::min({shape.x, shape.y, shape.z}) < 1) {
     throw Error("size " + text(shape) + ": every axis needs at least one voxel");
   }
   require_writable(directory, "output directory");
-  SynthField field = make(shape, seed);
+  std::vector<SynthField> fields = make_fields(which, shape, seed);
+  SynthField& field = fields[0];
   if (field.measure_high) field.high = highest_of(field, shape);
   // A lattice so coarse that the field vanishes on all of it: any scale will do.
   if (!(field.high > field.low)) field.high = field.low + 1;
   const auto spacing = [&](std::int64_t n) { return field.extent / static_cast<double>(n); };
-  const std::filesystem::path path = directory / raw_file_name({name, shape, dtype});
+  const std::filesystem::path path = directory / raw_file_name({name, shape, dtype, components});
   const std::unique_ptr<Communicator> alone = open_single();
-  VolumeHeader header{shape, dtype, 1, {spacing(shape.x), spacing(shape.y), spacing(shape.z)}, {}};
+  const VolumeHeader header{
+      shape, dtype, components, {spacing(shape.x), spacing(shape.y), spacing(shape.z)}, {}};
   VolumeWriter writer(*alone, path, header);
-  visit(dtype, [&](auto zero) { write_slices_of<decltype(zero)>(field, shape, writer); });
+  visit(dtype, [&]<class Voxel>(Voxel) {
+    if (components == 1)
+      write_slices_of<Voxel>(field, shape, writer);
+    else
+      write_vectors_of<Voxel>(fields, shape, writer);
+  });
   writer.commit();
   return path;
 }

@@ -1,6 +1,7 @@
 #pragma once
 // Analytic fields, evaluated row by row on the voxel centres of a lattice.
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -26,6 +27,8 @@ SynthField marschner_lobb_field(const Shape& shape, std::uint64_t seed);
 SynthField gyroid_field(const Shape& shape, std::uint64_t seed);
 SynthField hydrogen_field(const Shape& shape, std::uint64_t seed);
 SynthField turbulence_field(const Shape& shape, std::uint64_t seed);
+/// Velocities along x, y and z; `low` and `high` are the same for all.
+std::array<SynthField, 3> abc_flow(const Shape& shape);
 SynthField constant_field(const Shape& shape, std::uint64_t seed);
 
 /// Coordinate of the centre of voxel i of n on [-half, half]; exactly odd about the middle.

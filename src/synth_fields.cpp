@@ -1,4 +1,5 @@
 // The analytic fields but turbulence.
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <numbers>
@@ -133,6 +134,35 @@ SynthField hydrogen_field(const Shape& shape, std::uint64_t) {
     }
   };
   return field;
+}
+
+// Arnold, Beltrami and Childress' flow, its own curl: (A sin z + C cos y, B sin x + A cos z,
+// C sin y + B cos x), with the customary A^2 = 3, B^2 = 2, C = 1.
+std::array<SynthField, 3> abc_flow(const Shape& shape) {
+  constexpr double half = std::numbers::pi, c = 1;
+  const double a = std::sqrt(3.0), b = std::sqrt(2.0);
+  std::array<SynthField, 3> flow;
+  for (SynthField& velocity : flow) {
+    velocity.high = a + b;
+    velocity.low = -velocity.high;
+    velocity.extent = 2 * half;
+  }
+  flow[0].row = [=](std::int64_t y, std::int64_t z, double* row) {
+    const double value =
+        a * std::sin(centred(z, shape.z, half)) + c * std::cos(centred(y, shape.y, half));
+    std::fill_n(row, shape.x, value);
+  };
+  flow[1].row = [=](std::int64_t, std::int64_t z, double* row) {
+    const double constant = a * std::cos(centred(z, shape.z, half));
+    for (std::int64_t i = 0; i < shape.x; ++i)
+      row[i] = b * std::sin(centred(i, shape.x, half)) + constant;
+  };
+  flow[2].row = [=](std::int64_t y, std::int64_t, double* row) {
+    const double constant = c * std::sin(centred(y, shape.y, half));
+    for (std::int64_t i = 0; i < shape.x; ++i)
+      row[i] = constant + b * std::cos(centred(i, shape.x, half));
+  };
+  return flow;
 }
 
 SynthField constant_field(const Shape& shape, std::uint64_t) {

@@ -98,6 +98,19 @@ void say_where(const TrainingPlan& plan, const TrainingState& state) {
 
 }  // namespace
 
+void require_outputs(const TrainingPlan& plan) {
+  const Volume& volume = plan.volume;
+  const std::string& mode = plan.run.decomposition.mode;
+  const std::string has = "run " + std::to_string(plan.run.index) + ": " + volume.name + " has " +
+                          std::to_string(volume.components) +
+                          (volume.components == 1 ? " number" : " numbers") + " a voxel, ";
+  if (plan.spec.outputs() != volume.components)
+    throw Error(has + "the last layer's 'out' is " + std::to_string(plan.spec.outputs()) +
+                ": give it as many");
+  if (volume.components > 1 && mode != "shared")
+    throw Error(has + "--decomposition " + mode + " takes one: use shared");
+}
+
 Box box_of_rank(const Run& run, const Volume& volume, const Communicator& communicator) {
   const Box all = whole(volume.shape);
   if (run.decomposition.mode == "shared") {
@@ -151,8 +164,8 @@ std::string checkpoint_name(const TrainingPlan& plan, std::uint64_t seed) {
 
 std::string encode_trained(const TrainingPlan& plan, const std::vector<float>& parameters) {
   const Volume& volume = plan.volume;
-  return encode_model({plan.spec, parameters, volume.name, volume.shape, volume.dtype, volume.low,
-                       volume.high, volume.spacing, plan.run.zfp_enc, plan.run.zfp_mlp,
+  return encode_model({plan.spec, parameters, volume.name, volume.shape, volume.dtype,
+                       volume.ranges(), volume.spacing, plan.run.zfp_enc, plan.run.zfp_mlp,
                        volume.origin});
 }
 

@@ -30,6 +30,10 @@ struct TrainingPlan {
   VolumeView view = {};
 };
 
+/// Throws Error for a model of another number of outputs than the volume has components, and for a
+/// decomposition that several are not trained by.
+void require_outputs(const TrainingPlan& plan);
+
 /// What this rank samples: its share of the volume, or the bricks of its hybrid.
 Box box_of_rank(const Run& run, const Volume& volume, const Communicator& communicator);
 

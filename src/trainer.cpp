@@ -38,7 +38,7 @@ class SharedStepper : public Stepper {
         voxels_(voxels_of_ranks(box, communicator)),
         most_rows_(most_rows()),
         points_(model.backend(), 3 * most_rows_),
-        targets_(model.backend(), most_rows_),
+        targets_(model.backend(), volume.components * most_rows_),
         // Each rank adds its part of what does not depend on its rows.
         objective_{training.loss, 1.0 / static_cast<double>(training.batch_size),
                    communicator.rank() == 0 ? training.edges : EdgePenalty{},
@@ -113,7 +113,9 @@ class SharedStepper : public Stepper {
   }
 
   Rows points(std::int64_t rows) const { return {points_.data(), rows, 3, rows}; }
-  Rows targets(std::int64_t rows) const { return {targets_.data(), rows, 1, rows}; }
+  Rows targets(std::int64_t rows) const {
+    return {targets_.data(), rows, volume_.components, rows};
+  }
 
   std::size_t memory_of_rank() const {
     const auto bricks = static_cast<std::size_t>(training_.error_sampling.bricks);
@@ -149,7 +151,8 @@ class SharedStepper : public Stepper {
       bricks_->sample(step.stream, points(rows), targets(rows));
     else if (rows > 0)
       backend.sample(drawn_from(), box_, step.stream, 0, points(rows), targets(rows));
-    const ConstRows read{points_.data(), rows, 3, rows}, wanted{targets_.data(), rows, 1, rows};
+    const ConstRows read{points_.data(), rows, 3, rows};
+    const ConstRows wanted{targets_.data(), rows, volume_.components, rows};
     if (communicator_.size() == 1)
       return take_step(backend, model_, read, wanted, objective_, step);
     BatchSums sums = sum_gradients(read, wanted);
@@ -230,7 +233,9 @@ class SharedStepper : public Stepper {
   std::optional<ErrorSampler> errors_;
 };
 
-void prepare(Model& model, const Box& box, const Training& training, Communicator& communicator) {
+void prepare(Model& model, int components, const Box& box, const Training& training,
+             Communicator& communicator) {
+  check(model.spec().outputs() == components, "a model of another number of outputs");
   check(training.batch_size > 0, "an empty batch");
   check(box.shape().count() > 0, "an empty box");
   if (!model.training()) prepare_training(model, training, communicator);
@@ -279,7 +284,7 @@ void prepare_training(Model& model, const Training& training, const Communicator
 History train(Model& model, const VolumeView& volume, const Box& box, const Training& training,
               Communicator& communicator, const Progress& progress,
               const Continuation& continuation) {
-  prepare(model, box, training, communicator);
+  prepare(model, volume.components, box, training, communicator);
   if (training.lbfgs) {
     check(communicator.size() == 1, "L-BFGS on several ranks");
     LbfgsStepper stepper(model, volume, box, training);
@@ -297,7 +302,7 @@ History train_in_bricks(Model& model, const Volume& volume, const Box& box,
   if (training.lbfgs)
     throw Error("optimizer lbfgs: " + volume.name + " does not fit " + model.backend().name() +
                 " beside model and batch: use another optimizer, or a smaller batch_size");
-  prepare(model, box, training, communicator);
+  prepare(model, volume.components, box, training, communicator);
   const VolumeView view = volume.view();
   SharedStepper stepper(model, view, box, training, communicator);
   stepper.stream(volume);

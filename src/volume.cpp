@@ -162,6 +162,12 @@ Shape parse_shape(const std::string& word, const std::string& what) {
   return s;
 }
 
+void require_countable(const Shape& shape, int components, const std::string& what) {
+  if (shape.count() > kMaxVoxels / components)
+    throw Error(what + ": " + std::to_string(components) + " x " + text(shape) +
+                " is more than 2^56 numbers");
+}
+
 Volume::Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const void> data,
                const std::string& source, int components)
     : Volume(std::move(name), shape, dtype, std::move(data), source, *open_single(), components) {}
@@ -193,6 +199,27 @@ Volume::Volume(std::string name, Shape shape, Dtype dtype, std::shared_ptr<const
   });
   low = ranges_[0][0];
   high = ranges_[0][1];
+}
+
+VolumeView VolumeView::component(int number) const {
+  check(number >= 0 && number < components, "a component that a view does not have");
+  if (components == 1) return *this;
+  VolumeView one = *this;
+  const std::int64_t voxels = held.shape().count() * number;
+  one.data =
+      static_cast<const std::byte*>(data) + static_cast<std::size_t>(voxels) * size_of(dtype);
+  one.low = ranges[number][0];
+  one.high = ranges[number][1];
+  one.components = 1;
+  one.ranges = nullptr;
+  return one;
+}
+
+VolumeView Volume::view() const {
+  VolumeView all{data_.get(), shape, dtype, low, high, whole(shape)};
+  all.components = components;
+  if (components > 1) all.ranges = ranges_.data();
+  return all;
 }
 
 std::shared_ptr<const void> Volume::component_data(int number) const {

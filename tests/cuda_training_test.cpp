@@ -265,7 +265,7 @@ TEST_P(CudaTraining, ReachesWhatTheCpuReaches) {
     const History history = train(model, backend.place(volume, whole(volume.shape)),
                                   whole(volume.shape), training, *alone);
     EXPECT_TRUE(history.recoveries.empty());
-    return evaluate(ModelField(model), volume.low, volume.high, volume, *alone).metrics;
+    return evaluate(ModelField(model), volume.ranges(), volume, *alone).metrics;
   };
   const auto cpu = open_cpu();
   const Metrics wanted = reach(*cpu, Precision::fp32);

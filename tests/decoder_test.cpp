@@ -139,8 +139,9 @@ TEST(CustomDecoder, SaysWhatIsWrong) {
   };
   EXPECT_EQ(with(R"([{"out": 1, "basis": "chebishev"}])").substr(0, 84),
             "p.json: nucleon.layers[0].basis: unknown name 'chebishev', did you mean 'chebyshev'?");
-  EXPECT_EQ(with(R"([{"out": 2, "basis": "relu"}])"),
-            "p.json: nucleon.layers: the last layer's 'out': expected 1, found 2");
+  EXPECT_EQ(with(R"([{"out": 65, "basis": "relu"}])"),
+            "p.json: nucleon.layers: the last layer's 'out': expected 1, or as many numbers as a "
+            "voxel of the volume has, at most 64, found 65");
   EXPECT_NE(with(R"([{"out": 1, "basis": "relu", "inner": "layer"}])")
                 .find("has no inner parameters: use \"fixed\""),
             std::string::npos);

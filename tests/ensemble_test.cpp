@@ -34,7 +34,8 @@ Manifest cut_up(const Shape& shape, const Shape& grid, int ghost, bool blend = t
 void write_model(const std::filesystem::path& path, const ModelSpec& spec,
                  std::vector<float> parameters, const Shape& shape, double low, double high) {
   AtomicFile file(path);
-  file.write(encode_model({spec, std::move(parameters), "plane", shape, Dtype::uint8, low, high}));
+  file.write(
+      encode_model({spec, std::move(parameters), "plane", shape, Dtype::uint8, {{low, high}}}));
   file.commit();
 }
 

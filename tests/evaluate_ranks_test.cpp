@@ -80,7 +80,7 @@ TEST(EvaluateRanks, EqualOne) {
     VolumeWriter writer(*alone, path, volume.header());
     // Another range than the volume's: values are brought to it.
     const double low = volume.low - 100, high = volume.high + 50;
-    const Evaluation want = evaluate(Untrained(), low, high, volume, *alone, true, &writer);
+    const Evaluation want = evaluate(Untrained(), {{low, high}}, volume, *alone, true, &writer);
     writer.commit();
     ASSERT_EQ(want.slices.size(), 3u);
     for (const int ranks : {2, 3, 4, 7}) {
@@ -88,7 +88,8 @@ TEST(EvaluateRanks, EqualOne) {
       const auto together = directory / raw_file_name({"many", shape, volume.dtype});
       on_ranks(ranks, [&](Communicator& communicator) {
         VolumeWriter parts(communicator, together, volume.header());
-        const Evaluation got = evaluate(Untrained(), low, high, volume, communicator, true, &parts);
+        const Evaluation got =
+            evaluate(Untrained(), {{low, high}}, volume, communicator, true, &parts);
         parts.commit();
         expect_close(got.metrics.mse, want.metrics.mse, 1e-12);
         expect_close(got.metrics.psnr, want.metrics.psnr, 1e-12);
@@ -140,8 +141,7 @@ TEST(EvaluateRanks, FailTogether) {
   const Volume volume = waves({21, 18, 33});
   for (const int failing : {0, 2}) {
     const auto messages = messages_on_ranks<SystemError>(3, [&](Communicator& communicator) {
-      evaluate(Failing(communicator.rank() == failing), volume.low, volume.high, volume,
-               communicator);
+      evaluate(Failing(communicator.rank() == failing), volume.ranges(), volume, communicator);
     });
     EXPECT_EQ(messages,
               std::vector<std::string>(3, "rank " + std::to_string(failing) + ": a broken device"));
@@ -153,7 +153,7 @@ TEST(EvaluateRanks, StopTogetherWhenAskedTo) {
   for (const int ranks : {1, 3}) {
     wish_interruption();
     const auto messages = messages_on_ranks<Interrupted>(ranks, [&](Communicator& communicator) {
-      evaluate(Untrained(), volume.low, volume.high, volume, communicator);
+      evaluate(Untrained(), volume.ranges(), volume, communicator);
     });
     wish_interruption(false);
     for (const std::string& message : messages) {
@@ -168,10 +168,10 @@ TEST(EvaluateRanks, SlabsDoNotShow) {
   const Shape shape{23, 19, 37};
   const Volume volume = waves(shape);
   const auto alone = open_single();
-  const Evaluation want = evaluate(Untrained(), volume.low, volume.high, volume, *alone, true);
+  const Evaluation want = evaluate(Untrained(), volume.ranges(), volume, *alone, true);
   Untrained small;
   small.limit(shape, 5);
-  const Evaluation got = evaluate(small, volume.low, volume.high, volume, *alone, true);
+  const Evaluation got = evaluate(small, volume.ranges(), volume, *alone, true);
   EXPECT_GT(small.decoded, 5);
   EXPECT_EQ(got.metrics.mse, want.metrics.mse);
   EXPECT_EQ(got.metrics.ssim, want.metrics.ssim);
@@ -181,7 +181,7 @@ TEST(EvaluateRanks, SlabsDoNotShow) {
     Untrained field;
     if (communicator.rank() > 0)
       field.limit(shape, static_cast<std::size_t>(2 * communicator.rank()));
-    const Evaluation part = evaluate(field, volume.low, volume.high, volume, communicator, true);
+    const Evaluation part = evaluate(field, volume.ranges(), volume, communicator, true);
     EXPECT_TRUE(communicator.rank() == 0 || field.decoded > 3);
     expect_close(part.metrics.mse, want.metrics.mse, 1e-12);
     expect_close(part.metrics.ssim_3d, want.metrics.ssim_3d, 1e-12);

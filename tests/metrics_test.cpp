@@ -327,5 +327,23 @@ TEST(Normalise, EveryDtype) {
   check_normalised<double>(Dtype::float64, 1e-300, 4e-300);
 }
 
+TEST(Metrics, OfComponentsAreTheirMeans) {
+  const Metrics one{1e-3, 30, 0.5, 0.25, 0.125}, other{3e-3, 25, 1, 0.75, 0.5};
+  const Metrics mean = mean_of({one, other});
+  EXPECT_DOUBLE_EQ(mean.mse, 2e-3);
+  EXPECT_DOUBLE_EQ(mean.psnr, psnr_of(2e-3));
+  EXPECT_DOUBLE_EQ(mean.ssim, 0.75);
+  EXPECT_DOUBLE_EQ(mean.ssim_3d, 0.5);
+  EXPECT_EQ(mean.max_error, 0.5);
+  const Metrics same = mean_of({{0, psnr_of(0), 1, 1, 0}});
+  EXPECT_EQ(same.psnr, psnr_of(0));
+  EXPECT_EQ(same.max_error, 0);
+  for (const bool first : {false, true}) {
+    Metrics broken = other;
+    broken.max_error = NAN;
+    EXPECT_TRUE(std::isnan(mean_of({first ? broken : one, first ? one : broken}).max_error));
+  }
+}
+
 }  // namespace
 }  // namespace kanbench

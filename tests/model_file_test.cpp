@@ -62,8 +62,7 @@ ModelFile model_of(const ModelSpec& spec) {
   file.dataset = "viscous_fingers_r1";
   file.shape = {103, 94, 161};
   file.dtype = Dtype::uint16;
-  file.low = -1.0 / 3;
-  file.high = 0.1 + 0.2;
+  file.ranges = {{-1.0 / 3, 0.1 + 0.2}};
   file.spacing = {1, 1e-300, std::nextafter(2.0, 3.0)};
   return file;
 }
@@ -73,8 +72,7 @@ void expect_same_but_parameters(const ModelFile& a, const ModelFile& b) {
   EXPECT_EQ(a.dataset, b.dataset);
   EXPECT_EQ(a.shape, b.shape);
   EXPECT_EQ(a.dtype, b.dtype);
-  EXPECT_EQ(a.low, b.low);
-  EXPECT_EQ(a.high, b.high);
+  EXPECT_EQ(a.ranges, b.ranges);
   EXPECT_EQ(a.spacing, b.spacing);
   EXPECT_EQ(a.zfp_enc, b.zfp_enc);
   EXPECT_EQ(a.zfp_mlp, b.zfp_mlp);
@@ -155,7 +153,7 @@ TEST(ModelSpec, RefusesNumbersOutOfRange) {
                                                 {"/layers/0/in", 5},
                                                 {"/layers/0/out", 4097},
                                                 {"/layers/0/out", 6},
-                                                {"/layers/1/out", 2},
+                                                {"/layers/1/out", 65},
                                                 {"/layers/0/norm", 1},
                                                 {"/layers/0/basis", "rbf"},
                                                 {"/layers", Json::array()},
@@ -328,6 +326,28 @@ TEST(ModelFile, RefusesWrongMetadata) {
   for (const auto& [key, value] : wrong)
     EXPECT_TRUE(contains(refusal(file, [&](Safetensors& c) { c.metadata[key] = value; }), key))
         << key << value;
+}
+
+TEST(ModelFile, HasARangeForEachOutput) {
+  ModelSpec spec = fastkan_spec();
+  spec.layers.back().out = 3;
+  ModelFile file = model_of(spec);
+  file.ranges = {{-1.0 / 3, 0.1 + 0.2}, {5, 6e300}, {-1e-300, 0}};
+  const std::string bytes = encode_model(file);
+  const ModelFile back = decode_model(bytes, "m");
+  expect_same_but_parameters(back, file);
+  EXPECT_EQ(back.parameters, file.parameters);
+  EXPECT_EQ(container_of(bytes).metadata.at("low"), "-0.3333333333333333 5 -1e-300");
+  const std::pair<const char*, const char*> wrong[] = {
+      {"low", "0"},  {"low", "0 0"},    {"low", "0 0 0 0"}, {"low", "0  0 0"},
+      {"low", ""},   {"low", "0 0 0 "}, {"low", "0 nan 0"}, {"low", "0 6e301 -1"},
+      {"high", "1"}, {"high", "1,6,1"}, {"high", "1 5 1"},  {"high", "1 inf 1"}};
+  for (const auto& [key, value] : wrong)
+    EXPECT_TRUE(contains(refusal(file, [&](Safetensors& c) { c.metadata[key] = value; }), key))
+        << key << value;
+  const std::string one =
+      refusal(file, [](Safetensors& c) { c.metadata["model"] = to_json(fastkan_spec()); });
+  EXPECT_TRUE(contains(one, "3 numbers, the model has 1 outputs")) << one;
 }
 
 TEST(ModelFile, ADatasetNameThatIsNoUtf8IsStored) {

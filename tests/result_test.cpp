@@ -41,7 +41,7 @@ TEST(CsvColumns, AreThoseOfTheFormat) {
             "epsilon weight_decay "
             "momentum nesterov decay_factor final_lrate patience warmup loss_delta loss_epsilon "
             "clip_gradient l1_edges entropy_edges sampling_bricks sampling_mix train_limit_seconds "
-            "sampling_seconds"));
+            "sampling_seconds n_outputs psnr_components ssim_components mse_components"));
 }
 
 TEST(CsvColumns, AreAllExplainedInOrder) {
@@ -51,6 +51,27 @@ TEST(CsvColumns, AreAllExplainedInOrder) {
   for (std::string line; std::getline(file, line) && line != "## JSON lines";)
     if (line.starts_with("| `")) explained.push_back(line.substr(3, line.find('`', 3) - 3));
   EXPECT_EQ(explained, csv_columns());
+}
+
+TEST(CsvRow, HoldsTheComponents) {
+  Result result = sample_result("0a1b2c3d");
+  EXPECT_EQ(cell(result, "n_outputs"), "1");
+  EXPECT_EQ(cell(result, "psnr_components"), "");
+  EXPECT_FALSE(Json::parse(json_line(result)).at("trials")[0].contains("components"));
+  result.run.n_outputs = 2;
+  double psnr = 30;
+  for (Trial& trial : result.trials) {
+    trial.components = {{1e-3, psnr, 0.5, 0.25, 0.125}, {2e-3, 40, 0.75, 0.5, 1}};
+    ++psnr;
+  }
+  ASSERT_EQ(result.trials.size(), 2u);
+  EXPECT_EQ(cell(result, "n_outputs"), "2");
+  EXPECT_EQ(cell(result, "psnr_components"), "30.5 40");
+  EXPECT_EQ(cell(result, "ssim_components"), "0.5 0.75");
+  EXPECT_EQ(cell(result, "mse_components"), "0.001 0.002");
+  const Json trial = Json::parse(json_line(result)).at("trials")[1];
+  EXPECT_EQ(trial.at("components")[0].at("psnr"), 31);
+  EXPECT_EQ(trial.at("components")[1].at("max_error"), 1);
 }
 
 TEST(CsvRow, HoldsTheRun) {

@@ -304,8 +304,29 @@ TEST(Synth, NamesTheFileAndItsHeader) {
 
 TEST(Synth, OneVoxelIsEnough) {
   for (const Synth& synth : synths()) {
-    EXPECT_EQ(generate_bytes(synth.name, {1, 1, 1}, Dtype::uint8).size(), 1u) << synth.name;
+    EXPECT_EQ(generate_bytes(synth.name, {1, 1, 1}, Dtype::uint8).size(),
+              static_cast<std::size_t>(synth.components))
+        << synth.name;
   }
+}
+
+// Integers hold all components in one range, so that a direction stays what it is.
+TEST(Synth, AFlowHasOneScale) {
+  const test::TemporaryDirectory directory;
+  const auto read = [&](Dtype dtype, auto number) {
+    const auto path = write_synth("abc_flow", directory.path(), {7, 6, 5}, dtype, 0);
+    const std::string bytes = bytes_of(path);
+    std::vector<decltype(number)> numbers(bytes.size() / sizeof number);
+    std::memcpy(numbers.data(), bytes.data(), bytes.size());
+    return numbers;
+  };
+  const auto velocities = read(Dtype::float64, double{});
+  const auto scaled = read(Dtype::uint16, std::uint16_t{});
+  ASSERT_EQ(velocities.size(), 3u * 7 * 6 * 5);
+  ASSERT_EQ(scaled.size(), velocities.size());
+  const double most = std::sqrt(3.0) + std::sqrt(2.0);
+  for (std::size_t i = 0; i < scaled.size(); ++i)
+    ASSERT_NEAR(scaled[i], 65535 * (velocities[i] + most) / (2 * most), 0.5001) << i;
 }
 
 TEST(Synth, Errors) {

@@ -40,11 +40,12 @@ struct Lattice {
   Box box;
 };
 
-/// Where a decoded lattice goes, [z][y][x] of its box, in the backend's memory; null is left out.
+/// Where a decoded lattice goes, [output][z][y][x] of its box, in the backend's memory; null is
+/// left out.
 struct Decoded {
   /// As the model gives them.
   float* values = nullptr;
-  /// Clamped to [0, 1], brought to [low, high] and rounded to `dtype`.
+  /// Clamped to [0, 1], brought to [low, high] and rounded to `dtype`; of a model of one output.
   void* voxels = nullptr;
   Dtype dtype = Dtype::float32;
   double low = 0, high = 1;
@@ -102,7 +103,7 @@ struct Weights {
   Box part, whole;
 };
 
-/// Sums over the rows of a batch.
+/// Sums over the rows of a batch, of each row the mean over the model's outputs.
 struct BatchSums {
   double loss = 0;
   double squared_error = 0;
@@ -186,21 +187,22 @@ class Backend {
   virtual std::size_t working_bytes(const ModelSpec& spec, std::int64_t rows) const;
 
   /// Draws points.rows points uniformly in `box` of the volume, continuous, and their trilinear
-  /// normalised values. Row i comes from words first_row + i of `stream`.
+  /// normalised values, number c those of component c. Row i comes from words first_row + i of
+  /// `stream`.
   virtual void sample(const VolumeView& volume, const Box& box, const Stream& stream,
                       std::int64_t first_row, Rows points, Rows targets) = 0;
   /// sample() for each of these bricks, into its own rows.
   virtual void sample_bricks(std::span<const BrickRows> bricks, const Stream& stream, Rows points,
                              Rows targets);
-  /// The model's values at points in [0, 1]^3.
+  /// The model's values at points in [0, 1]^3; values.width is the number of its outputs.
   virtual void predict(const Model& model, ConstRows points, Rows values) = 0;
   /// The model's values on a lattice.
   virtual void decode(const Model& model, const Lattice& lattice, const Decoded& out) = 0;
   /// Bytes of this backend's memory that decoding and measuring `volume` slice by slice take at
   /// least, the model and a placed volume aside.
   virtual std::size_t evaluation_bytes(const Volume&) const { return 0; }
-  /// Measures slices `slices` of a reconstruction of `volume` whose values in [0, 1] stand for
-  /// [low, high].
+  /// Measures slices `slices` of a reconstruction of `volume`, which has one component, whose
+  /// values in [0, 1] stand for [low, high].
   virtual std::unique_ptr<Meter> open_meter(const Volume& volume, double low, double high,
                                             Range slices) = 0;
   /// Adds low + range * value, the value held within [0, 1], times its weights to `out`, a lattice

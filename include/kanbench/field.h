@@ -10,6 +10,8 @@ class Field {
  public:
   virtual ~Field() = default;
   virtual Backend& backend() const = 0;
+  /// Numbers that it has at a point.
+  virtual int outputs() const { return 1; }
   /// The values on a lattice, as Backend::decode().
   virtual void decode(const Lattice& lattice, const Decoded& out) const = 0;
 };
@@ -19,6 +21,7 @@ class ModelField : public Field {
  public:
   explicit ModelField(const Model& model) : model_(model) {}
   Backend& backend() const override { return model_.backend(); }
+  int outputs() const override { return model_.spec().outputs(); }
   void decode(const Lattice& lattice, const Decoded& out) const override {
     backend().decode(model_, lattice, out);
   }

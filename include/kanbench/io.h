@@ -51,12 +51,14 @@ std::string dataset_name(const std::filesystem::path& path);
 /// The files beside it that the voxels of `path` are in, as its header names them.
 std::vector<std::filesystem::path> data_files(const std::filesystem::path& path);
 
-/// What a raw file's name says: name_XxYxZ_dtype.raw, matched from the right, so that the name
-/// itself may hold underscores and digits.
+/// What a raw file's name says: name_XxYxZ_dtype.raw, or name_CxXxYxZ_dtype.raw where a voxel has C
+/// numbers, side by side; matched from the right, so that the name itself may hold underscores and
+/// digits.
 struct RawName {
   std::string name;
   Shape shape;
   Dtype dtype = Dtype::uint8;
+  int components = 1;
 };
 /// The name's parts. Throws Error, naming the file and the form it should have.
 RawName parse_raw_name(const std::filesystem::path& path);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "kanbench/range.h"
 #include "kanbench/volume.h"
@@ -20,6 +21,10 @@ struct Metrics {
   double ssim_3d = 0;
   double max_error = 0;
 };
+
+/// Of several components, each normalised by its own range: the means, the PSNR of the mean MSE,
+/// and the largest error of any.
+Metrics mean_of(const std::vector<Metrics>& components);
 
 /// What metrics of z slices add up from: those of several ranges make those of all.
 struct MetricSums {
@@ -70,7 +75,8 @@ class MetricsSum {
   std::unique_ptr<State> state_;
 };
 
-/// Voxels first ... first + count - 1 of the view (x fastest), normalised to [0, 1]. Host memory.
+/// Voxels first ... first + count - 1 of the view's first component (x fastest), normalised to
+/// [0, 1]. Host memory.
 void normalise(const VolumeView& view, std::int64_t first, std::int64_t count, float* out);
 
 /// Clamps `count` values to [0, 1], which stands for [low, high], and normalises them as the view's

@@ -14,7 +14,7 @@
 
 namespace kanbench {
 
-/// What the decoder's last number goes through.
+/// What the decoder's last numbers go through.
 enum class OutputActivation { none, sigmoid, relu };
 
 /// "None", "Sigmoid" or "ReLU".
@@ -44,6 +44,8 @@ struct ModelSpec {
   Encoder encoder;
   std::vector<Layer> layers;
   OutputActivation output = OutputActivation::none;
+  /// Numbers that it gives at a point.
+  int outputs() const { return layers.empty() ? 1 : layers.back().out; }
 };
 
 /// How a spec's parameters lie in the block: the encoder's levels, finest last, the transforms of

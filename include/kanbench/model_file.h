@@ -20,7 +20,8 @@ struct ModelFile {
   std::string dataset;
   Shape shape;
   Dtype dtype = Dtype::uint8;
-  double low = 0, high = 1;
+  /// Of each of the spec's outputs, what its 0 and 1 stand for.
+  std::vector<ValueRange> ranges{{0, 1}};
   std::array<double, 3> spacing{1, 1, 1};
   /// Absolute ZFP tolerances of encoder and decoder; 0 stores float32 as it is.
   double zfp_enc = 0, zfp_mlp = 0;

@@ -16,13 +16,14 @@
 
 namespace kanbench {
 
-/// What values in [0, 1] become: brought to [low, high] and rounded to `dtype`.
+/// What values in [0, 1] become: brought to the range of their output and rounded to `dtype`.
 struct VoxelForm {
   Dtype dtype = Dtype::float32;
-  double low = 0, high = 1;
+  std::vector<ValueRange> ranges{{0, 1}};
 };
 
-/// `count` whole z slices from `z` on, counted within their box, x fastest.
+/// `count` whole z slices from `z` on, counted within their box, x fastest. Of several outputs one
+/// has all of them before the next.
 struct Slab {
   std::int64_t z = 0, count = 0;
   /// As the model gives them, in its backend's memory; null unless asked for.
@@ -39,9 +40,12 @@ double decode_slabs(const Field& field, const Lattice& lattice, bool values, con
 
 /// What a model's reconstruction of a volume is worth.
 struct Evaluation {
+  /// mean_of() the components'.
   Metrics metrics;
+  std::vector<Metrics> components;
   double decode_seconds = 0;
-  /// The middle slice of each axis (z, y, x) if they were asked for; on rank 0.
+  /// The middle slice of each axis (z, y, x) of the first component if they were asked for; on
+  /// rank 0.
   std::vector<SlicePair> slices;
 };
 
@@ -49,11 +53,17 @@ struct Evaluation {
 Range slices_of(const Shape& shape, int rank, int size);
 
 /// Decodes `field` at the voxel centres of `volume` and measures it, each rank its slices. The
-/// field's values in [0, 1] stand for [low, high] of the data it was trained on; where that is not
-/// the volume's own range they are brought to it. `writer`, if any, receives the voxels in the
-/// volume's type. All ranks return the same metrics.
-Evaluation evaluate(const Field& field, double low, double high, const Volume& volume,
+/// field's values in [0, 1] stand for `ranges` of the data it was trained on, one for each of its
+/// outputs; where these are not the volume's own they are brought to those. `writer`, if any,
+/// receives the voxels in the volume's type, a voxel's numbers side by side. All ranks return the
+/// same metrics.
+Evaluation evaluate(const Field& field, const std::vector<ValueRange>& ranges, const Volume& volume,
                     Communicator& communicator, bool with_slices = false,
                     VolumeWriter* writer = nullptr);
+
+/// Writes `count` z slices of a slab from its `skip`th on, which become those of the file from
+/// `first` on.
+void write_slab(VolumeWriter& writer, const Slab& slab, const Shape& shape, const VoxelForm& form,
+                std::int64_t skip, std::int64_t first, std::int64_t count);
 
 }  // namespace kanbench

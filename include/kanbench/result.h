@@ -18,7 +18,9 @@ namespace kanbench {
 struct Trial {
   std::uint64_t seed = 0;
   History history;
+  /// mean_of() the components'.
   Metrics metrics;
+  std::vector<Metrics> components = {};
   std::int64_t inr_bytes = 0;
   double reconstruct_seconds = 0;
 };

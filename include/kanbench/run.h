@@ -101,6 +101,8 @@ struct Run {
   TrainingOptions training;
   /// What its size was made, and by which numbers; it is these that decide the result.
   std::string matched;
+  /// Numbers a voxel of its volume, known once that is open.
+  int n_outputs = 1;
 };
 
 /// A size that all runs are brought to: of one that is not 0.

@@ -14,12 +14,15 @@ namespace kanbench {
 struct Synth {
   const char* name;
   const char* formula;
+  /// Numbers a voxel.
+  int components = 1;
 };
 std::span<const Synth> synths();
 
-/// Writes DIR/name_XxYxZ_dtype.raw and its .nhdr and returns the path. Values go from the type's
-/// lowest non-negative (0) to its highest for integers, 0 to 1 for floats; `seed` matters only
-/// to `turbulence`. Memory stays within a few slices. Throws Error for an unknown name.
+/// Writes DIR/name_XxYxZ_dtype.raw (name_CxXxYxZ of C components) and its .nhdr and returns the
+/// path. Values go from the type's lowest non-negative (0) to its highest for integers, 0 to 1 for
+/// floats, which of several components are the field's own values; `seed` matters only to
+/// `turbulence`. Memory stays within a few slices. Throws Error for an unknown name.
 std::filesystem::path write_synth(const std::string& name, const std::filesystem::path& directory,
                                   const Shape& shape, Dtype dtype, std::uint64_t seed);
 

@@ -54,8 +54,9 @@ struct Training {
   int share_every = 8;
 };
 
-/// One epoch: mean loss and PSNR over its batches, seconds, samples drawn, and the learning rate of
-/// its last step.
+/// One epoch: mean loss and PSNR over its batches (of several components the mean over them, and
+/// the PSNR of their mean squared error), seconds, samples drawn, and the learning rate of its last
+/// step.
 struct Epoch {
   double loss = 0, psnr = 0, seconds = 0;
   std::int64_t samples = 0;

@@ -29,6 +29,9 @@ std::string text(const Shape& shape);
 /// The shape that "XxYxZ" names; an Error says what was wrong with it. `what` names the option.
 Shape parse_shape(const std::string& word, const std::string& what);
 
+/// Throws Error naming `what` where so many numbers a voxel are more than 2^56 in all.
+void require_countable(const Shape& shape, int components, const std::string& what);
+
 /// Voxels from `low` up to, not including, `high`, (x, y, z).
 struct Box {
   std::array<std::int64_t, 3> low{}, high{};
@@ -37,6 +40,12 @@ struct Box {
 
 /// The whole of a volume of that shape.
 inline Box whole(const Shape& s) { return {{0, 0, 0}, {s.x, s.y, s.z}}; }
+
+/// Most numbers a voxel that models are trained on.
+inline constexpr int kMostComponents = 64;
+
+/// Lowest and highest value.
+using ValueRange = std::array<double, 2>;
 
 /// Voxels as a backend sees them: `data` lives in that backend's memory. Values are normalised to
 /// [0, 1] by (value - low) / (high - low).
@@ -49,6 +58,13 @@ struct VolumeView {
   Box held;
   /// How samples are spread over the box that they are drawn in.
   SamplingGuide guide = {};
+  /// Numbers a voxel, each one's of all held voxels behind the one's before; low and high are the
+  /// first's. Where there are several, `ranges` has each one's, in host memory that outlives this.
+  int components = 1;
+  const ValueRange* ranges = nullptr;
+
+  /// One of them alone.
+  VolumeView component(int number) const;
 };
 
 /// The view's voxels for lookup(); `Voxel` is the type that its dtype names.
@@ -92,8 +108,10 @@ class Volume {
   std::size_t bytes() const {
     return static_cast<std::size_t>(shape.count() * components) * size_of(dtype);
   }
-  /// The first component.
-  VolumeView view() const { return {data_.get(), shape, dtype, low, high, whole(shape)}; }
+  /// Each component's.
+  const std::vector<ValueRange>& ranges() const { return ranges_; }
+  /// All of it; valid while the volume lives.
+  VolumeView view() const;
   /// One component as a volume of its own, which shares the voxels.
   Volume component(int number) const;
 
@@ -115,8 +133,7 @@ class Volume {
   Volume() = default;
   std::shared_ptr<const void> component_data(int number) const;
   std::shared_ptr<const void> data_;
-  // Lowest and highest value of each component.
-  std::vector<std::array<double, 2>> ranges_;
+  std::vector<ValueRange> ranges_;
 };
 
 }  // namespace kanbench

@@ -17,6 +17,8 @@
 namespace kanbench {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct EvaluateOptions {
   std::string model, volume, slices;
   bool json = false;
@@ -26,22 +28,37 @@ struct EvaluateOptions {
   RanksOptions ranks;
 };
 
+Json json_of(const Metrics& m) {
+  return {{"mse", m.mse},
+          {"psnr", m.psnr},
+          {"ssim", m.ssim},
+          {"ssim_3d", m.ssim_3d},
+          {"max_error", m.max_error}};
+}
+
+// A line a component.
+std::string component_table(const std::vector<Metrics>& components) {
+  std::vector<std::vector<std::string>> rows = {
+      {"component", "MSE", "PSNR dB", "SSIM", "SSIM 3-D", "maximum error"}};
+  for (const Metrics& m : components)
+    rows.push_back({std::to_string(rows.size() - 1), scientific(m.mse), fixed(m.psnr, 2),
+                    fixed(m.ssim, 4), fixed(m.ssim_3d, 4), scientific(m.max_error)});
+  return format_table(rows);
+}
+
 void print(const EvaluateOptions& options, const Evaluation& found, const Volume& volume,
            double ratio) {
   const Metrics& m = found.metrics;
   const std::string variant = ssim_variant(volume.shape);
   if (options.json) {
     // JSON has no infinity: an exact reconstruction's PSNR is null.
-    const nlohmann::ordered_json json = {{"model", options.model},
-                                         {"volume", options.volume},
-                                         {"mse", m.mse},
-                                         {"psnr", m.psnr},
-                                         {"ssim", m.ssim},
-                                         {"ssim_3d", m.ssim_3d},
-                                         {"max_error", m.max_error},
-                                         {"ssim_variant", variant},
-                                         {"compression_ratio", ratio},
-                                         {"decode_seconds", found.decode_seconds}};
+    Json json = {{"model", options.model}, {"volume", options.volume}};
+    json.update(json_of(m));
+    json.update({{"ssim_variant", variant},
+                 {"compression_ratio", ratio},
+                 {"decode_seconds", found.decode_seconds}});
+    if (found.components.size() > 1)
+      for (const Metrics& one : found.components) json["components"].push_back(json_of(one));
     std::cout << json.dump(2) << "\n";
     return;
   }
@@ -52,6 +69,7 @@ void print(const EvaluateOptions& options, const Evaluation& found, const Volume
                              {"maximum error", scientific(m.max_error)},
                              {"compression ratio", fixed(ratio, 2)},
                              {"decoding", fixed(found.decode_seconds, 3) + " s"}})
+            << (found.components.size() > 1 ? component_table(found.components) : "")
             << "Errors are on values normalised to [0, 1]. SSIM: " << variant << "\n";
 }
 
@@ -62,10 +80,19 @@ void require_fit(const EvaluateOptions& options, const StoredField& file, const 
                 options.model + " was trained on " + text(file.shape) +
                 ": use its own volume, or `kanbench reconstruct --size " + text(volume.shape) +
                 "`");
-  if (file.low != volume.low || file.high != volume.high)
-    console.warn("the model's values are " + scientific(file.low) + " to " + scientific(file.high) +
-                 ", the volume's " + scientific(volume.low) + " to " + scientific(volume.high) +
-                 ": compared in the volume's range");
+  if (file.outputs() != volume.components)
+    throw Error(options.volume + " has " + std::to_string(volume.components) +
+                " numbers a voxel, the model " + options.model + " gives " +
+                std::to_string(file.outputs()) + ": use its own volume");
+  for (std::size_t c = 0; c < file.ranges.size(); ++c) {
+    const auto& [low, high] = file.ranges[c];
+    const auto& [lowest, highest] = volume.ranges()[c];
+    if (low != lowest || high != highest)
+      console.warn("the model's values are " + scientific(low) + " to " + scientific(high) +
+                   ", the volume's " + scientific(lowest) + " to " + scientific(highest) +
+                   (volume.components > 1 ? " in component " + std::to_string(c) : "") +
+                   ": compared in the volume's range");
+  }
   const std::filesystem::path slices = options.slices;
   if (slices.empty()) return;
   require_apart(slices, file, "--slices");
@@ -91,7 +118,7 @@ void run_evaluate(const EvaluateOptions& options) {
   });
   if (!said.empty()) console.say(said);
   const bool picture = !options.slices.empty();
-  const Evaluation found = evaluate(*field, file->low, file->high, volume, *communicator, picture);
+  const Evaluation found = evaluate(*field, file->ranges, volume, *communicator, picture);
   together(*communicator, [&] {
     if (communicator->rank() != 0) return;
     if (picture)
@@ -113,7 +140,8 @@ void attach_evaluate(CLI::App& app) {
       ->required();
   app.add_flag("--json", options->json, "Print a JSON object instead of a table");
   add_option(app, "--slices", options->slices, "FILE",
-             "Picture (PNG) of the middle slices: original, reconstruction, error");
+             "Picture (PNG) of the middle slices: original, reconstruction, error; of several\n"
+             "components the first");
   options->missing.attach(app);
   options->device.attach(app);
   options->precision.attach(app);

@@ -30,6 +30,14 @@ struct InfoOptions {
   bool devices = false, bases = false, encoders = false, decoders = false, json = false;
 };
 
+// A number; of several components a list.
+Json ends_of(const std::vector<ValueRange>& ranges, std::size_t which) {
+  if (ranges.size() == 1) return ranges[0][which];
+  Json ends = Json::array();
+  for (const ValueRange& range : ranges) ends.push_back(range[which]);
+  return ends;
+}
+
 Json describe_model(const std::string& path) {
   const ModelFile file = read_model(path);
   const Layout layout = make_layout(file.spec);
@@ -40,15 +48,16 @@ Json describe_model(const std::string& path) {
     tensors.push_back({{"name", slice.name}, {"shape", shape}});
   }
   const auto bytes = static_cast<std::int64_t>(fs::file_size(path));
-  const double volume =
-      static_cast<double>(file.shape.count()) * static_cast<double>(size_of(file.dtype));
+  const double volume = static_cast<double>(file.shape.count() * file.spec.outputs()) *
+                        static_cast<double>(size_of(file.dtype));
   return {{"kind", "model"},
           {"file", path},
           {"dataset", file.dataset},
           {"shape", {file.shape.x, file.shape.y, file.shape.z}},
           {"dtype", name(file.dtype)},
-          {"low", file.low},
-          {"high", file.high},
+          {"n_outputs", file.spec.outputs()},
+          {"low", ends_of(file.ranges, 0)},
+          {"high", ends_of(file.ranges, 1)},
           {"spacing", file.spacing},
           {"origin", file.origin},
           {"n_parameters", layout.parameters},
@@ -113,8 +122,8 @@ Json describe_volume(const std::string& path, const Missing& missing) {
           {"components", volume.components},
           {"voxels", volume.shape.count()},
           {"bytes", volume.bytes()},
-          {"low", volume.low},
-          {"high", volume.high},
+          {"low", ends_of(volume.ranges(), 0)},
+          {"high", ends_of(volume.ranges(), 1)},
           {"spacing", volume.spacing},
           {"origin", volume.origin}};
 }

@@ -128,10 +128,15 @@ class Perf {
     const std::filesystem::path json = options_.json;
     if (!json.empty())
       require_writable(json.has_parent_path() ? json.parent_path() : ".", "--json");
-    for (const Run& run : runs_) {
+    for (Run& run : runs_) {
       if (!volumes_.contains(run.dataset))
         volumes_.emplace(run.dataset, open_volume(options_.selection.locate(run.dataset),
                                                   options_.selection.missing()));
+      const Volume& volume = volumes_.at(run.dataset);
+      options_.selection.settle(run, volume);
+      if (volume.components > 1 && options_.scaling.wanted)
+        throw Error("--scaling: " + volume.name + " has " + std::to_string(volume.components) +
+                    " numbers a voxel: it is for volumes of one");
       require_room(run, *backend_);
       resolve_precision(run.precision, make_spec(run), *backend_,
                         "run " + std::to_string(run.index) + ": precision");

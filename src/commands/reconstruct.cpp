@@ -2,6 +2,7 @@
 
 #include "kanbench/reconstruct.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <iostream>
@@ -29,17 +30,23 @@ struct ReconstructOptions {
 
 // Values keep their units, so the type must hold the model's range.
 void require_range(const StoredField& file, Dtype dtype, Console& console) {
+  double low = file.ranges[0][0], high = file.ranges[0][1], least = high - low;
+  for (const auto& [from, to] : file.ranges) {
+    low = std::min(low, from);
+    high = std::max(high, to);
+    least = std::min(least, to - from);
+  }
   const bool fits = visit(dtype, [&](auto zero) {
     using Limits = std::numeric_limits<decltype(zero)>;
-    return file.low >= static_cast<double>(Limits::lowest()) &&
-           file.high <= static_cast<double>(Limits::max());
+    return low >= static_cast<double>(Limits::lowest()) &&
+           high <= static_cast<double>(Limits::max());
   });
-  const std::string range = scientific(file.low) + " to " + scientific(file.high);
+  const std::string range = scientific(low) + " to " + scientific(high);
   if (!fits)
     throw Error(std::string("--dtype ") + name(dtype) + " cannot hold the values " + range +
                 ": use " + name(file.dtype) + ", as the volume has, or float64");
   const bool whole_numbers = dtype != Dtype::float32 && dtype != Dtype::float64;
-  if (whole_numbers && file.high - file.low < 16)
+  if (whole_numbers && least < 16)
     console.warn(std::string("--dtype ") + name(dtype) + " leaves few steps in " + range +
                  ": float32 keeps them");
 }
@@ -55,6 +62,7 @@ struct Target {
 Target plan_target(const ReconstructOptions& options, const StoredField& file, Console& console) {
   Target target;
   const Shape size = options.size.empty() ? file.shape : parse_shape(options.size, "--size");
+  require_countable(size, file.outputs(), "--size");
   const Box box = options.box.empty() ? whole(size) : parse_box(options.box, size, "--box");
   target.lattice = {size, box};
   target.dtype = options.dtype.empty() ? file.dtype : require_dtype(options.dtype, "--dtype");
@@ -65,13 +73,14 @@ Target plan_target(const ReconstructOptions& options, const StoredField& file, C
   const std::array<double, 3> spacing{scale(file.spacing[0], file.shape.x, size.x),
                                       scale(file.spacing[1], file.shape.y, size.y),
                                       scale(file.spacing[2], file.shape.z, size.z)};
-  target.header = {box.shape(), target.dtype, 1, spacing, file.origin};
+  target.header = {box.shape(), target.dtype, file.outputs(), spacing, file.origin};
   // At another size the first voxel's centre is nearer to the volume's edge, or farther.
   for (std::size_t d = 0; d < 3; ++d)
     target.header.origin[d] +=
         static_cast<double>(box.low[d]) * spacing[d] + (spacing[d] - file.spacing[d]) / 2;
   fs::path& path = target.path = options.output;
-  if (fs::is_directory(path)) path /= raw_file_name({file.dataset, box.shape(), target.dtype});
+  if (fs::is_directory(path))
+    path /= raw_file_name({file.dataset, box.shape(), target.dtype, file.outputs()});
   require_apart(path, file, "-o");
   for (const fs::path& written : files_written(path)) require_apart(written, file, "-o");
   require_writable(path.has_parent_path() ? path.parent_path() : ".", "-o");
@@ -87,10 +96,9 @@ double write_slices_of(const Field& field, const Target& target, const StoredFie
   Lattice part = target.lattice;
   part.box.low[2] += mine.begin;
   part.box.high[2] = part.box.low[2] + mine.size();
-  const VoxelForm form{target.dtype, file.low, file.high};
-  const std::int64_t slice = shape.x * shape.y;
+  const VoxelForm form{target.dtype, file.ranges};
   return decode_slabs(field, part, false, &form, [&](const Slab& slab) {
-    writer.write((mine.begin + slab.z) * slice, slab.count * slice, slab.voxels);
+    write_slab(writer, slab, shape, form, 0, mine.begin + slab.z, slab.count);
     console.status("slice " + std::to_string(slab.z + slab.count) + " of " +
                    std::to_string(mine.size()));
   });
@@ -122,7 +130,8 @@ void reconstruct(const ReconstructOptions& options) {
   communicator->maximum(&seconds, 1);
   console.clear_status();
   if (communicator->rank() != 0) return;
-  std::cout << target.path.string() << ": " << text(shape) << " " << name(target.dtype)
+  const std::string numbers = file->outputs() > 1 ? std::to_string(file->outputs()) + " x " : "";
+  std::cout << target.path.string() << ": " << numbers << text(shape) << " " << name(target.dtype)
             << ", decoded in " << fixed(seconds, 3) << " s ("
             << count(double(shape.count()) / seconds) << " voxels/s)\n";
 }

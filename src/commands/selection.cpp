@@ -6,6 +6,7 @@
 
 #include "kanbench/error.h"
 #include "kanbench/io.h"
+#include "size_match.h"
 
 namespace kanbench {
 namespace {
@@ -232,6 +233,14 @@ void RunSelection::refuse_path(const std::vector<Run>& runs, const std::string& 
 }
 
 std::vector<Run> RunSelection::runs() const { return select(index()); }
+
+void RunSelection::settle(Run& run, const Volume& volume) const {
+  if (volume.components > kMostComponents)
+    throw Error(volume.name + ": " + std::to_string(volume.components) +
+                " numbers a voxel: models are of up to " + std::to_string(kMostComponents));
+  run.n_outputs = volume.components;
+  if (volume.components > 1) match_size(run, overrides_.match);
+}
 
 std::vector<Run> RunSelection::all_runs() const { return select(std::nullopt); }
 

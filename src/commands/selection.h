@@ -27,6 +27,9 @@ class RunSelection {
   std::vector<Run> runs() const;
   /// The same without the choice by index: what a cluster's array job does in all.
   std::vector<Run> all_runs() const;
+  /// What a run, one of these, takes from its volume: the number of its outputs, and with them the
+  /// size that it is brought to.
+  void settle(Run& run, const Volume& volume) const;
   const std::string& params() const { return params_; }
   /// What becomes of voxels without a value.
   Missing missing() const { return missing_.resolve(); }

@@ -11,6 +11,7 @@ class OwnedModel : public Field {
  public:
   explicit OwnedModel(std::unique_ptr<Model> model) : model_(std::move(model)), field_(*model_) {}
   Backend& backend() const override { return field_.backend(); }
+  int outputs() const override { return field_.outputs(); }
   void decode(const Lattice& lattice, const Decoded& out) const override {
     field_.decode(lattice, out);
   }
@@ -27,18 +28,18 @@ StoredField::StoredField(const fs::path& path) : path_(path) {
     dataset = file.dataset;
     shape = file.shape;
     dtype = file.dtype;
-    low = file.low;
-    high = file.high;
     spacing = file.spacing;
     origin = file.origin;
   };
   if (is_manifest(path)) {
     manifest_ = std::make_unique<Manifest>(read_manifest(path));
     take(*manifest_);
+    ranges = {{manifest_->low, manifest_->high}};
     kind = "ensemble " + text(manifest_->grid);
   } else {
     model_ = std::make_unique<ModelFile>(read_model(path));
     take(*model_);
+    ranges = model_->ranges;
     kind = model_->spec.network_type;
   }
 }

@@ -23,8 +23,10 @@ class StoredField {
   std::string dataset;
   Shape shape;
   Dtype dtype = Dtype::uint8;
-  double low = 0, high = 1;
+  /// Of each output.
+  std::vector<ValueRange> ranges;
   std::array<double, 3> spacing{1, 1, 1}, origin{0, 0, 0};
+  int outputs() const { return static_cast<int>(ranges.size()); }
   /// "mlp", "ensemble 2x2x2".
   std::string kind;
 

@@ -139,7 +139,14 @@ class Sweep {
     if (!volume_->filled.empty())
       console_.say(file.string() + ": voxels without a value were filled, " + volume_->filled);
     console_.detail(file.string() + ": " + text(volume_->shape) + " " + name(volume_->dtype) +
-                    ", values " + general(volume_->low) + " to " + general(volume_->high));
+                    value_text());
+  }
+
+  std::string value_text() const {
+    std::string all;
+    for (const auto& [low, high] : volume_->ranges())
+      all += (all.empty() ? ", values " : "; ") + general(low) + " to " + general(high);
+    return all;
   }
 
   // Of the processes of a machine one copies, and the others find the copy.
@@ -167,6 +174,7 @@ class Sweep {
   // The run as it is done here: bricks are cut when the volume is known.
   Run settle(const Run& chosen) const {
     Run run = chosen;
+    options_.selection.settle(run, *volume_);
     if (options_.test_epoch) {
       run.epochs = run.repeats = 1;
       run.training.train_limit_seconds.reset();

@@ -26,11 +26,13 @@ void attach_synth(CLI::App& app) {
   }
   add_option(app, "name", options->name, names, "Which field")->required();
   add_option(app, "-o,--output-dir", options->directory, "DIR",
-             "Where name_XxYxZ_dtype.raw and its .nhdr are written (default .)");
+             "Where name_XxYxZ_dtype.raw and its .nhdr are written (default .); name_3xXxYxZ of\n"
+             "three numbers a voxel");
   add_option(app, "--size", options->size, "XxYxZ", "Voxels an axis; required")->required();
   add_option(app, "--dtype", options->dtype,
              "uint8|int8|uint16|int16|uint32|int32|uint64|int64|float32|float64",
-             "Voxel type (default uint8); integers use their range from 0 up, floats 0 to 1");
+             "Voxel type (default uint8); integers use their range from 0 up, floats 0 to 1\n"
+             "(a flow's are its velocities)");
   add_option(app, "--seed", options->seed, "N", "Draws another turbulence (default 0)")
       ->check(whole_number(0));
   app.footer("Fields:\n" + list +

@@ -45,7 +45,11 @@ TimedRun::TimedRun(const Run& run, const Volume& volume, Backend& backend, std::
       training_(make_training(run, rows_, run.seed)),
       model_(backend, spec_, resolve_precision(run.precision, spec_, backend)),
       points_(backend, 3 * rows_),
-      values_(backend, rows_) {
+      values_(backend, volume.components * rows_) {
+  if (spec_.outputs() != volume.components)
+    throw Error("run " + std::to_string(run.index) + ": the last layer's 'out' is " +
+                std::to_string(spec_.outputs()) + ", " + volume.name + " has " +
+                std::to_string(volume.components) + " numbers a voxel: give it as many");
   rule_of(training_.optimizer).encoder_rate = static_cast<float>(training_.lrate);
   rule_of(training_.optimizer).decoder_rate =
       static_cast<float>(training_.lrate * training_.decoder_rate);
@@ -98,8 +102,9 @@ double TimedRun::inference_rate(double seconds) {
 
 double TimedRun::decoding_rate(double seconds) {
   const Lattice lattice = some_slices(volume_.shape, std::max<std::int64_t>(1 << 20, 16 * rows_));
-  Buffer<float> decoded(backend_, lattice.box.shape().count());
-  return static_cast<double>(decoded.size()) *
+  const std::int64_t voxels = lattice.box.shape().count();
+  Buffer<float> decoded(backend_, spec_.outputs() * voxels);
+  return static_cast<double>(voxels) *
          best_rate(
              seconds, [&] { backend_.decode(model_, lattice, {decoded.data()}); },
              [&] { wait_for(decoded); });
@@ -112,7 +117,8 @@ std::vector<Stage> TimedRun::stages() {
 TimedRun::Steps TimedRun::take_both() {
   Steps took;
   took.alone = seconds_of([&] { train(); }, values_) / backend_.steps_per_call();
-  const ConstRows points{points_.data(), rows_, 3, rows_}, targets{values_.data(), rows_, 1, rows_};
+  const ConstRows points{points_.data(), rows_, 3, rows_};
+  const ConstRows targets{values_.data(), rows_, spec_.outputs(), rows_};
   const Objective objective{training_.loss, 1 / static_cast<double>(rows_)};
   const Stream stream =
       make_stream(run_.seed, 1, Purpose::samples, static_cast<std::uint64_t>(step_));

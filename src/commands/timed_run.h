@@ -39,7 +39,7 @@ class TimedRun {
   Steps take_both();
   void wait_for(const Buffer<float>& computed);
   double seconds_of(const std::function<void()>& work, const Buffer<float>& computed);
-  Rows values() const { return {values_.data(), rows_, 1, rows_}; }
+  Rows values() const { return {values_.data(), rows_, spec_.outputs(), rows_}; }
 
   const Run& run_;
   const Volume& volume_;

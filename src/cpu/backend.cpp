@@ -22,11 +22,24 @@ std::string CpuBackend::name() const {
 }
 
 std::size_t CpuBackend::bytes_per_row(const ModelSpec& spec) const {
-  // Points, their tiles, target and features.
-  return sizeof(float) * static_cast<std::size_t>(3 + 3 + 1 + width(spec.encoder));
+  // Points, their tiles, targets and features.
+  return sizeof(float) * static_cast<std::size_t>(3 + 3 + spec.outputs() + width(spec.encoder));
 }
 
 namespace {
+
+// Normalised values of a volume of one component at points x[axis][count].
+void look_up(const VolumeView& volume, const float* const (&x)[3], std::int64_t count,
+             float* targets) {
+  const double range = 1 / (volume.high - volume.low);
+  visit(volume.dtype, [&]<class Voxel>(Voxel) {
+    const VoxelGrid<Voxel> grid = grid_of<Voxel>(volume);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto value = lookup(grid, x[0][i], x[1][i], x[2][i]);
+      targets[i] = static_cast<float>((static_cast<double>(value) - volume.low) * range);
+    }
+  });
+}
 
 void draw_guided(const SamplingGuide& guide, const Stream& stream, std::int64_t first,
                  std::int64_t count, float* const (&x)[3]) {
@@ -42,6 +55,7 @@ void draw_guided(const SamplingGuide& guide, const Stream& stream, std::int64_t 
 void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& stream,
                         std::int64_t first_row, Rows points, Rows targets) {
   constexpr std::int64_t kChunk = 2048;
+  check(targets.width == volume.components, "targets of another number of components");
   const Shape& n = volume.shape;
   const std::int64_t size[3] = {n.x, n.y, n.z};
   float scale[3], offset[3];
@@ -50,7 +64,6 @@ void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& 
     scale[d] = static_cast<float>(static_cast<double>(box.high[d] - box.low[d]) / voxels);
     offset[d] = static_cast<float>(static_cast<double>(box.low[d]) / voxels);
   }
-  const double range = 1 / (volume.high - volume.low);
   parallel((points.rows + kChunk - 1) / kChunk, [&](std::int64_t chunk) {
     const std::int64_t begin = chunk * kChunk, count = std::min(kChunk, points.rows - begin);
     float* x[3];
@@ -61,14 +74,8 @@ void CpuBackend::sample(const VolumeView& volume, const Box& box, const Stream& 
       kernels_.draw(stream, first_row + begin, count, x[0], x[1], x[2]);
     for (int d = 0; d < 3; ++d)
       for (std::int64_t i = 0; i < count; ++i) x[d][i] = offset[d] + x[d][i] * scale[d];
-    visit(volume.dtype, [&]<class Voxel>(Voxel) {
-      const VoxelGrid<Voxel> grid = grid_of<Voxel>(volume);
-      for (std::int64_t i = 0; i < count; ++i) {
-        const auto value = lookup(grid, x[0][i], x[1][i], x[2][i]);
-        targets.data[begin + i] =
-            static_cast<float>((static_cast<double>(value) - volume.low) * range);
-      }
-    });
+    for (int c = 0; c < volume.components; ++c)
+      look_up(volume.component(c), x, count, targets.data + c * targets.stride + begin);
   });
 }
 

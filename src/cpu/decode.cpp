@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/backend.h"
+#include "kanbench/error.h"
 #include "kanbench/parallel.h"
 
 namespace kanbench::cpu {
@@ -56,18 +57,21 @@ void place_points(const Bricks& bricks, std::int64_t b, int rows, float* points)
   });
 }
 
-void store(const Bricks& bricks, std::int64_t b, const float* results, const Decoded& out) {
+void store(const Bricks& bricks, std::int64_t b, const float* results, int outputs, int rows,
+           const Decoded& out) {
   const Shape box = bricks.lattice.box.shape();
-  const auto each = [&](auto put) {
+  const auto each = [&](int output, auto put) {
+    const float* result = results + std::int64_t{output} * rows;
     bricks.each(b, [&](std::int64_t v, std::int64_t x, std::int64_t y, std::int64_t z) {
-      put((z * box.y + y) * box.x + x, results[v]);
+      put((z * box.y + y) * box.x + x, result[v]);
     });
   };
-  if (out.values) each([&](std::int64_t at, float value) { out.values[at] = value; });
+  for (int o = 0; out.values && o < outputs; ++o)
+    each(o, [&](std::int64_t at, float value) { out.values[o * box.count() + at] = value; });
   if (!out.voxels) return;
   visit(out.dtype, [&]<class Voxel>(Voxel) {
     auto* voxels = static_cast<Voxel*>(out.voxels);
-    each([&](std::int64_t at, float value) {
+    each(0, [&](std::int64_t at, float value) {
       const double held = std::clamp(value, 0.0f, 1.0f);
       voxels[at] = to_voxel<Voxel>(out.low + held * (out.high - out.low));
     });
@@ -81,6 +85,8 @@ void CpuBackend::decode(const Model& model, const Lattice& lattice, const Decode
   const Shape box = lattice.box.shape();
   const int rows = tile_rows(model.spec(), 1 << 16);
   const DecoderPlan& plan = plan_for(model, rows);
+  check(!out.voxels || plan.outputs == 1, "voxels of several outputs");
+  const std::int64_t result_floats = std::int64_t{plan.outputs} * rows;
   const Shape edge = choose_brick(box, rows);
   const Bricks bricks{lattice,
                       edge,
@@ -90,14 +96,14 @@ void CpuBackend::decode(const Model& model, const Lattice& lattice, const Decode
   const std::int64_t width = kanbench::width(model.spec().encoder);
   const std::int64_t tile_floats = (3 + width) * rows;
   parallel((bricks.count.count() + kGroup - 1) / kGroup, [&](std::int64_t task) {
-    float* scratch = scratch_floats(plan.scratch + rows + kGroup * tile_floats);
+    float* scratch = scratch_floats(plan.scratch + result_floats + kGroup * tile_floats);
     float* results = scratch + plan.scratch;
     const std::int64_t first = task * kGroup;
     Tiling t;
     t.rows = rows;
     t.tiles = std::min(kGroup, bricks.count.count() - first);
     t.width = width;
-    t.points = results + rows;
+    t.points = results + result_floats;
     t.features = t.points + kGroup * 3 * rows;
     for (std::int64_t i = 0; i < t.tiles; ++i)
       place_points(bricks, first + i, rows, t.points + i * 3 * rows);
@@ -110,7 +116,7 @@ void CpuBackend::decode(const Model& model, const Lattice& lattice, const Decode
       a.scratch = scratch;
       a.values = results;
       kernels_.forward(a);
-      store(bricks, first + i, results, out);
+      store(bricks, first + i, results, plan.outputs, rows, out);
     }
   });
 }

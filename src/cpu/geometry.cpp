@@ -139,22 +139,28 @@ double CpuBackend::shape(Model& model, ConstRows points, ConstRows targets,
   DensityBatch batch;
   batch.rows = points.rows;
   batch.stride = ceil_divide(std::max<std::int64_t>(points.rows, 1), kChunkRows) * kChunkRows;
-  batch.points = floats(density_, 6 * batch.stride);
+  const int outputs = model.spec().outputs();
+  batch.points = floats(density_, (5 + outputs) * batch.stride);
   batch.density = batch.points + 3 * batch.stride;
   batch.slopes = batch.density + batch.stride;
   float* values = batch.slopes + batch.stride;
-  std::fill_n(batch.points, 6 * batch.stride, 0.0f);
+  std::fill_n(batch.points, (5 + outputs) * batch.stride, 0.0f);
   for (int d = 0; d < 3; ++d)
     std::copy_n(points.data + d * points.stride, points.rows, batch.points + d * batch.stride);
-  predict(model, points, {values, points.rows, 1, points.rows});
+  predict(model, points, {values, points.rows, outputs, batch.stride});
   batch.errors.resize(static_cast<std::size_t>(points.rows));
   const std::vector<DensityGrid<float>> grids = density_grids(model);
   parallel(batch.chunks(), [&](std::int64_t chunk) {
     for (const DensityGrid<float>& grid : grids)
       kernels_.add_density(batch.part(grid, chunk), batch.density + chunk * kChunkRows);
     for (std::int64_t i = chunk * kChunkRows; i < batch.end(chunk); ++i) {
-      const double error = static_cast<double>(values[i]) - targets.data[i];
-      batch.errors[static_cast<std::size_t>(i)] = error * error;
+      double squares = 0;
+      for (int o = 0; o < outputs; ++o) {
+        const double error = static_cast<double>(values[o * batch.stride + i]) -
+                             targets.data[o * targets.stride + i];
+        squares += error * error;
+      }
+      batch.errors[static_cast<std::size_t>(i)] = squares / outputs;
     }
   });
   const double loss = density_slopes(batch, sum);

@@ -59,6 +59,8 @@ struct DecoderPlan {
   int count;
   int output;
   int rows;
+  /// Numbers of the last layer.
+  int outputs;
   /// Widest input and most columns of any layer.
   std::int64_t widest, columns;
   /// Floats: shared room of the layers, all scratch of a tile, a chunk's sums.
@@ -87,7 +89,8 @@ KB_HD std::int64_t local_floats(const LayerPlan& plan, int rows) {
 }
 
 /// A tile of `valid` <= plan.rows rows. features [width][rows] becomes its own gradient when
-/// training, unless `skip_input`.
+/// training, unless `skip_input`. targets are [outputs][target_stride], values [outputs][rows];
+/// `scale` counts for each output alone, and so do the sums.
 struct TileArguments {
   const DecoderPlan* plan;
   const float* parameters;
@@ -96,6 +99,7 @@ struct TileArguments {
   int valid;
   bool skip_input;
   const float* targets;
+  std::int64_t target_stride;
   PlainLoss loss;
   float scale;
   float* sums;

@@ -109,7 +109,8 @@ bool CpuBackend::holds(const Volume& volume, const Box& box, std::size_t reserve
   const std::size_t taken = used() + reserved;
   const std::int64_t voxels = grow(box, 1, volume.shape).shape().count();
   return taken <= limit_ &&
-         static_cast<std::size_t>(voxels) * size_of(volume.dtype) <= limit_ - taken;
+         static_cast<std::size_t>(voxels * volume.components) * size_of(volume.dtype) <=
+             limit_ - taken;
 }
 
 void* CpuBackend::allocate_host(std::size_t bytes) { return reserve_or_throw(*this, bytes); }

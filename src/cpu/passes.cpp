@@ -86,7 +86,7 @@ void CpuBackend::forward(const Model& model, const Tiling& t, Rows values) {
   const DecoderPlan& plan = plan_for(model, t.rows);
   constexpr std::int64_t kTiles = 8;
   parallel(ceil_divide(t.tiles, kTiles), [&](std::int64_t task) {
-    float* scratch = scratch_floats(plan.scratch + t.rows);
+    float* scratch = scratch_floats(plan.scratch + std::int64_t{plan.outputs} * t.rows);
     float* results = scratch + plan.scratch;
     const std::int64_t end = std::min(t.tiles, (task + 1) * kTiles);
     for (std::int64_t i = task * kTiles; i < end; ++i) {
@@ -98,32 +98,52 @@ void CpuBackend::forward(const Model& model, const Tiling& t, Rows values) {
       a.values = results;
       kernels_.forward(a);
       const std::int64_t first = i * t.rows;
-      std::copy_n(results, std::min<std::int64_t>(t.rows, values.rows - first),
-                  values.data + first);
+      for (int o = 0; o < plan.outputs; ++o)
+        std::copy_n(results + std::int64_t{o} * t.rows,
+                    std::min<std::int64_t>(t.rows, values.rows - first),
+                    values.data + o * values.stride + first);
     }
   });
 }
 
 void CpuBackend::predict(const Model& model, ConstRows points, Rows values) {
+  check(values.width == model.spec().outputs(), "room for another number of outputs");
   for (std::int64_t first = 0; first < points.rows; first += kPredictRows) {
     const std::int64_t rows = std::min(kPredictRows, points.rows - first);
     const Tiling t =
         tile(model, {points.data + first, rows, 3, points.stride}, tile_rows(model.spec(), rows));
     encode(model, t);
-    forward(model, t, {values.data + first, rows, 1, rows});
+    forward(model, t, {values.data + first, rows, values.width, values.stride});
   }
 }
+
+namespace {
+
+// The tile's targets in room of their own, zeros past its rows.
+void pad_targets(TileArguments& a, float* padded) {
+  const int rows = a.plan->rows;
+  for (int o = 0; o < a.plan->outputs; ++o) {
+    float* to = padded + std::int64_t{o} * rows;
+    std::copy_n(a.targets + o * a.target_stride, a.valid, to);
+    std::fill(to + a.valid, to + rows, 0.0f);
+  }
+  a.targets = padded;
+  a.target_stride = rows;
+}
+
+}  // namespace
 
 BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targets,
                                   const Objective& objective) {
   const DecoderPlan& plan = plan_for(model, t.rows);
+  check(targets.width == plan.outputs, "targets of another number of outputs");
   // The cut depends on the batch alone, so that sums do not depend on who adds them.
   const std::int64_t per_chunk = ceil_divide(t.tiles, std::min(kMaxChunks, t.tiles));
   const std::int64_t chunks = ceil_divide(t.tiles, per_chunk);
   float* sums = floats(sums_, chunks * plan.sums);
   std::vector<BatchSums> losses(static_cast<std::size_t>(chunks));
   parallel(chunks, [&](std::int64_t chunk) {
-    float* scratch = scratch_floats(plan.scratch + t.rows);
+    float* scratch = scratch_floats(plan.scratch + std::int64_t{plan.outputs} * t.rows);
     float* padded = scratch + plan.scratch;
     BatchSums& total = losses[static_cast<std::size_t>(chunk)];
     TileArguments a{};
@@ -132,7 +152,7 @@ BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targe
     a.scratch = scratch;
     a.skip_input = model.layout().tables.empty();
     a.loss = plain(objective.loss);
-    a.scale = static_cast<float>(objective.scale);
+    a.scale = static_cast<float>(objective.scale / plan.outputs);
     a.sums = sums + chunk * plan.sums;
     a.loss_sum = &total.loss;
     a.squared_sum = &total.squared_error;
@@ -143,11 +163,8 @@ BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targe
       a.valid = static_cast<int>(std::min<std::int64_t>(t.rows, targets.rows - first));
       a.features = t.features + i * t.width * t.rows;
       a.targets = targets.data + first;
-      if (a.valid < t.rows) {
-        std::copy_n(a.targets, a.valid, padded);
-        std::fill(padded + a.valid, padded + t.rows, 0.0f);
-        a.targets = padded;
-      }
+      a.target_stride = targets.stride;
+      if (a.valid < t.rows) pad_targets(a, padded);
       kernels_.train(a);
     }
   });
@@ -157,6 +174,8 @@ BatchSums CpuBackend::train_tiles(Model& model, const Tiling& t, ConstRows targe
     total.loss += part.loss;
     total.squared_error += part.squared_error;
   }
+  total.loss /= plan.outputs;
+  total.squared_error /= plan.outputs;
   return total;
 }
 

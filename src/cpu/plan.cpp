@@ -42,6 +42,7 @@ void lay_out(std::vector<LayerPlan>& layers, DecoderPlan& plan) {
   }
   plan.layers = layers.data();
   plan.count = static_cast<int>(layers.size());
+  plan.outputs = layers.back().out;
   plan.scratch = scratch + plan.room + (plan.widest + plan.columns) * rows;
   plan.sums = sums;
 }

@@ -158,20 +158,23 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
   const Objective objective{loss, 1.0 / static_cast<double>(rows)};
   const ModelSpec& spec = model.spec();
   const Layout& layout = model.layout();
-  Buffer<float> point_block(*this, 3 * rows), targets(*this, rows), values(*this, rows);
+  const int outputs = spec.outputs();
+  Buffer<float> point_block(*this, 3 * rows), targets(*this, outputs * rows);
+  Buffer<float> values(*this, outputs * rows);
   const Rows points{point_block.data(), rows, 3, rows};
   const ConstRows read{point_block.data(), rows, 3, rows};
-  const ConstRows wanted{targets.data(), rows, 1, rows};
+  const ConstRows wanted{targets.data(), rows, outputs, rows};
   const Stream stream = make_stream(1, 0, Purpose::samples);
   const double n = static_cast<double>(rows);
   const double features = width(spec.encoder);
   std::vector<Stage> stages;
 
   double seconds = best_seconds([&] {
-    sample(volume, whole(volume.shape), stream, 0, points, {targets.data(), rows, 1, rows});
+    sample(volume, whole(volume.shape), stream, 0, points, {targets.data(), rows, outputs, rows});
   });
-  stages.push_back(by_bandwidth("sample", seconds, n * 60,
-                                n * (16 + 8.0 * static_cast<double>(size_of(volume.dtype))), top));
+  stages.push_back(by_bandwidth(
+      "sample", seconds, n * 60,
+      n * (12 + outputs * (4 + 8.0 * static_cast<double>(size_of(volume.dtype)))), top));
 
   const Tiling t = tile(model, read, tile_rows(spec, rows));
   const LevelWork read_tables = encode_work(layout, true), plain = encode_work(layout, false);
@@ -187,10 +190,10 @@ std::vector<Stage> CpuBackend::profile(Model& model, const VolumeView& volume, s
   }
   encode(model, t);
   const double forward_seconds = best_seconds([&] {
-    forward(model, t, {values.data(), rows, 1, rows});
+    forward(model, t, {values.data(), rows, outputs, rows});
   });
-  stages.push_back(
-      by_flops("forward", forward_seconds, n * forward_flops(spec), n * 4 * (features + 1), top));
+  stages.push_back(by_flops("forward", forward_seconds, n * forward_flops(spec),
+                            n * 4 * (features + outputs), top));
   double both = 1e300;
   for (int i = 0; i < 5; ++i) {
     encode(model, t);

@@ -270,15 +270,15 @@ const char* nrrd_type(Dtype dtype) {
   return name(dtype);
 }
 
-// A place needs NRRD's `space` fields; a volume that starts at 0 does with plain spacings.
+// A place needs NRRD's `space` fields, and so does an axis without one, that of components, which
+// stands first for VTK's sake; a volume that starts at 0 does with plain spacings.
 std::string nrrd_place(const VolumeHeader& header) {
   const auto& [spacing, origin] = std::pair(header.spacing, header.origin);
   const std::string x = decimal(spacing[0]), y = decimal(spacing[1]), z = decimal(spacing[2]);
   const bool several = header.components > 1;
-  if (origin == std::array<double, 3>{})
-    return "spacings: " + x + " " + y + " " + z + (several ? " nan" : "");
-  return "space dimension: 3\nspace directions: (" + x + ",0,0) (0," + y + ",0) (0,0," + z + ")" +
-         (several ? " none" : "") + "\nspace origin: (" + decimal(origin[0]) + "," +
+  if (!several && origin == std::array<double, 3>{}) return "spacings: " + x + " " + y + " " + z;
+  return std::string("space dimension: 3\nspace directions: ") + (several ? "none " : "") + "(" +
+         x + ",0,0) (0," + y + ",0) (0,0," + z + ")\nspace origin: (" + decimal(origin[0]) + "," +
          decimal(origin[1]) + "," + decimal(origin[2]) + ")";
 }
 
@@ -286,10 +286,10 @@ std::string nrrd_header(const VolumeHeader& header) {
   const bool several = header.components > 1;
   const Shape& shape = header.shape;
   return "NRRD0004\ntype: " + std::string(nrrd_type(header.dtype)) +
-         "\ndimension: " + (several ? "4" : "3") + "\nsizes: " + std::to_string(shape.x) + " " +
-         std::to_string(shape.y) + " " + std::to_string(shape.z) +
-         (several ? " " + std::to_string(header.components) : "") + "\n" + nrrd_place(header) +
-         (several ? "\nkinds: domain domain domain vector" : "") +
+         "\ndimension: " + (several ? "4" : "3") +
+         "\nsizes: " + (several ? std::to_string(header.components) + " " : "") +
+         std::to_string(shape.x) + " " + std::to_string(shape.y) + " " + std::to_string(shape.z) +
+         "\n" + nrrd_place(header) + (several ? "\nkinds: vector domain domain domain" : "") +
          "\nendian: little\nencoding: raw\n";
 }
 
@@ -317,7 +317,7 @@ std::vector<fs::path> nrrd_files(const fs::path& path) {
 }
 
 WrittenForm nrrd_attached(const fs::path& path, const VolumeHeader& header) {
-  WrittenForm form{path, nrrd_header(header), {}, {}, {}, false};
+  WrittenForm form{path, nrrd_header(header), {}, {}, {}, header.components > 1};
   // Voxels begin where any type of theirs may.
   const std::size_t ends = form.before.size() + 3;
   form.before += "#" + std::string((8 - ends % 8) % 8, ' ') + "\n\n";
@@ -331,7 +331,7 @@ WrittenForm nrrd_detached(const fs::path& path, const VolumeHeader& header) {
           {},
           fs::path(path).replace_extension(".nhdr"),
           nrrd_header(header) + "data file: " + body.filename().string() + "\n",
-          false};
+          header.components > 1};
 }
 
 }  // namespace kanbench

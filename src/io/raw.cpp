@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <charconv>
 
 #include "io/body.h"
+#include "io/quote.h"
 #include "io/words.h"
 #include "kanbench/error.h"
 #include "kanbench/io.h"
@@ -18,7 +20,19 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "raw volumes are mapped as they are");
 
-constexpr const char* kForm = "a raw volume is named name_XxYxZ_dtype.raw";
+constexpr const char* kForm =
+    "a raw volume is named name_XxYxZ_dtype.raw, or name_CxXxYxZ_dtype.raw where a voxel has C "
+    "numbers";
+
+int parse_components(const std::string& word, const std::string& source) {
+  int components = 0;
+  const auto [end, failure] = std::from_chars(word.data(), word.data() + word.size(), components);
+  if (failure != std::errc{} || end != word.data() + word.size() || components < 2 ||
+      components > kMostComponents)
+    throw Error(source + ": " + quote(word) + " numbers a voxel: CxXxYxZ with C from 2 to " +
+                std::to_string(kMostComponents) + " is possible");
+  return components;
+}
 
 }  // namespace
 
@@ -36,12 +50,17 @@ RawName parse_raw_name(const std::filesystem::path& path) {
   const std::string word = stem.substr(second + 1);
   if (!parse_dtype(word, parts.dtype))
     throw Error(source + ": unknown dtype '" + word + "' in its name: known are " + dtype_names());
-  parts.shape = parse_shape(stem.substr(first + 1, second - first - 1), source);
+  const std::string size = stem.substr(first + 1, second - first - 1);
+  const bool several = std::count(size.begin(), size.end(), 'x') == 3;
+  if (several) parts.components = parse_components(size.substr(0, size.find('x')), source);
+  parts.shape = parse_shape(several ? size.substr(size.find('x') + 1) : size, source);
+  require_countable(parts.shape, parts.components, source);
   return parts;
 }
 
 std::string raw_file_name(const RawName& parts) {
-  return parts.name + "_" + text(parts.shape) + "_" + name(parts.dtype) + ".raw";
+  const std::string first = parts.components > 1 ? std::to_string(parts.components) + "x" : "";
+  return parts.name + "_" + first + text(parts.shape) + "_" + name(parts.dtype) + ".raw";
 }
 
 StoredVolume read_raw(const std::filesystem::path& path, const std::string&) {
@@ -49,12 +68,17 @@ StoredVolume read_raw(const std::filesystem::path& path, const std::string&) {
   StoredVolume volume;
   volume.header.shape = parts.shape;
   volume.header.dtype = parts.dtype;
+  volume.header.components = parts.components;
   const std::uint64_t expected = bytes_of(volume.header);
   const std::uint64_t found = size_of_file(path, path.string());
   if (found != expected)
     throw Error(path.string() + ": expected " + std::to_string(expected) + " bytes (" +
+                (parts.components > 1 ? std::to_string(parts.components) + " x " : "") +
                 text(parts.shape) + " " + name(parts.dtype) + "), found " + std::to_string(found));
-  volume.voxels = map_file(path, expected);
+  Body body;
+  body.file = path;
+  body.interleaved = true;
+  volume.voxels = read_body(volume.header, body, path.string());
   return volume;
 }
 

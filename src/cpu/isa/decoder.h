@@ -79,17 +79,17 @@ void forward(const TileArguments& a) {
   LayerTile tiles[kMostLayers];
   run_forward(a, tiles);
   const float* y = tiles[a.plan->count - 1].y;
-  for (int s = 0; s < a.plan->rows; s += kWidth)
+  for (int s = 0; s < a.plan->outputs * a.plan->rows; s += kWidth)
     store(a.values + s, activate(a.plan->output, load(y + s)));
 }
 
-/// Turns y into dloss/dy in place, zero past the valid rows, and adds up the loss.
+/// Turns one output's y into dloss/dy in place, zero past the valid rows, and adds up the loss.
 template <class L>
-KB_HD void differentiate(const L& loss, const TileArguments& a, float* y) {
+KB_HD void differentiate(const L& loss, const TileArguments& a, const float* targets, float* y) {
   float losses[kWidth], squares[kWidth];
   const int output = a.plan->output;
   for (int s = 0; s < a.plan->rows; s += kWidth) {
-    const Pack value = activate(output, load(y + s)), target = load(a.targets + s);
+    const Pack value = activate(output, load(y + s)), target = load(targets + s);
     store(losses, loss.value(value, target));
     store(squares, (value - target) * (value - target));
     store(y + s, loss.slope(value, target) * activation_slope(output, value) * Pack(a.scale));
@@ -112,7 +112,10 @@ void train(const TileArguments& a) {
   float* dx = tiles[0].room + plan.room;
   float* dyt = dx + plan.widest * rows;
   float* y = tiles[plan.count - 1].y;
-  visit(a.loss, [&](const auto& loss) KB_INLINE { differentiate(loss, a, y); });
+  visit(a.loss, [&](const auto& loss) KB_INLINE {
+    for (int o = 0; o < plan.outputs; ++o)
+      differentiate(loss, a, a.targets + o * a.target_stride, y + o * rows);
+  });
   // Each layer's y becomes its gradient in turn, and stays: a base branch may end further on.
   for (int l = plan.count - 1; l >= 0; --l) {
     const LayerPlan& layer = plan.layers[l];
