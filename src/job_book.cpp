@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 
 Json to_json(const JobRun& run) {
   Json json{{"run_index", run.index}, {"run_id", run.run_id}, {"attempt", run.attempt}};
@@ -76,9 +76,10 @@ BookedRun read_booked(const Json& json) {
 
 BookedVolume read_volume(const Json& json) {
   const auto shape = json.at("shape").get<std::array<std::int64_t, 3>>();
-  return {json.at("path").get<std::string>(),      json.at("file_bytes").get<std::uintmax_t>(),
-          json.at("modified").get<std::int64_t>(), json.at("signature").get<std::string>(),
-          {shape[0], shape[1], shape[2]},          json.at("data_bytes").get<std::int64_t>()};
+  return {json.at("path").get<std::string>(),       json.at("file_bytes").get<std::uintmax_t>(),
+          json.at("modified").get<std::int64_t>(),  json.at("signature").get<std::string>(),
+          {shape[0], shape[1], shape[2]},           json.at("components").get<int>(),
+          json.at("data_bytes").get<std::int64_t>()};
 }
 
 void read_book(const Json& json, JobBook& book) {
@@ -134,6 +135,7 @@ void JobBook::save() const {
                                {"modified", volume.modified},
                                {"signature", volume.signature},
                                {"shape", {volume.shape.x, volume.shape.y, volume.shape.z}},
+                               {"components", volume.components},
                                {"data_bytes", volume.data_bytes}});
   for (const Job& job : jobs) json["jobs"].push_back(to_json(job));
   AtomicFile out(file());

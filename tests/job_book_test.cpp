@@ -32,7 +32,7 @@ TEST(JobBook, KeepsWhatItWasTold) {
     JobBook book(here.path(), JobBook::Use::held);
     book.jobs = {make_job("kb-1", "a"), make_job("kb-2", "a")};
     book.runs = {{"a", 3, "two words", "mlp"}};
-    book.volumes = {{"/x", 9, -5, "sign \"here\"", {1, 2, 3}, 6}};
+    book.volumes = {{"/x", 9, -5, "sign \"here\"", {1, 2, 3}, 3, 6}};
     book.save();
   }
   const JobBook book(here.path(), JobBook::Use::seen);
@@ -51,6 +51,7 @@ TEST(JobBook, KeepsWhatItWasTold) {
   EXPECT_EQ(book.runs[0].dataset, "two words");
   EXPECT_EQ(book.volumes[0].signature, "sign \"here\"");
   EXPECT_EQ(book.volumes[0].modified, -5);
+  EXPECT_EQ(book.volumes[0].components, 3);
   const JobRun* run = nullptr;
   EXPECT_EQ(book.last_job("a", &run), &book.jobs[1]);
   EXPECT_EQ(run->index, 3);
@@ -93,10 +94,10 @@ TEST(JobBook, RefusesWhatIsNotOurs) {
       "{",
       "[]",
       "{}",
-      R"({"version": 2, "runs": [], "volumes": [], "jobs": []})",
-      R"({"version": 1, "runs": [], "volumes": [], "jobs": [{"name": 3}]})",
-      R"({"version": 1, "runs": 3, "volumes": [], "jobs": {}})",
-      R"({"version": 1, "runs": [], "volumes": [], "jobs": [{"name": "../x", "id": "1",
+      R"({"version": 9, "runs": [], "volumes": [], "jobs": []})",
+      R"({"version": 2, "runs": [], "volumes": [], "jobs": [{"name": 3}]})",
+      R"({"version": 2, "runs": 3, "volumes": [], "jobs": {}})",
+      R"({"version": 2, "runs": [], "volumes": [], "jobs": [{"name": "../x", "id": "1",
           "scheduler": "pbs", "queue": "q", "gpus": 1, "nodes": 1, "minutes": 1, "memory_gb": 1,
           "safety_margin": 1, "submitted_at": 1, "elements": []}]})"};
   for (const std::string& text : texts) {

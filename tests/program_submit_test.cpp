@@ -171,6 +171,19 @@ TEST_F(ProgramSubmit, AnotherVolumeIsAnotherRun) {
   EXPECT_NE(go(look).out.find("6 runs: 6 missing\n"), std::string::npos);
 }
 
+TEST_F(ProgramSubmit, KnowsRunsOnVolumesOfSeveralComponents) {
+  std::string voxels = contents(demo_volume()).substr(0, 2 * 16 * 16 * 16);
+  for (std::size_t i = 0; i < voxels.size(); ++i) voxels[i] = static_cast<char>(i * i / 7);
+  write_text(here_ / "data/flow_2x16x16x16_uint8.raw", voxels);
+  write_text(here_ / "params.json", params_of("flow", small_run()));
+  const Words choice = {"-p", "params.json", "-o", "sweep", "--data-dir", "data"};
+  Words look = choice;
+  look.insert(look.begin(), "status");
+  const Outcome trained = go(choice);
+  ASSERT_EQ(trained.status, 0) << trained.error;
+  EXPECT_NE(go(look).out.find("1 run: 1 finished\n"), std::string::npos) << go(look).out;
+}
+
 TEST_F(ProgramSubmit, CollectsFilesThatAreNamed) {
   for (const char* index : {"0", "1"})
     ASSERT_EQ(go({"-p", "params.json", "-o", "sweep", "--data-dir", "data", "--run-index", index,

@@ -51,6 +51,7 @@ struct BookedVolume {
   std::int64_t modified = 0;
   std::string signature;
   Shape shape;
+  int components = 1;
   std::int64_t data_bytes = 0;
 };
 

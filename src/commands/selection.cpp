@@ -235,11 +235,15 @@ void RunSelection::refuse_path(const std::vector<Run>& runs, const std::string& 
 std::vector<Run> RunSelection::runs() const { return select(index()); }
 
 void RunSelection::settle(Run& run, const Volume& volume) const {
-  if (volume.components > kMostComponents)
-    throw Error(volume.name + ": " + std::to_string(volume.components) +
+  settle(run, volume.name, volume.components);
+}
+
+void RunSelection::settle(Run& run, const std::string& volume, int components) const {
+  if (components > kMostComponents)
+    throw Error(volume + ": " + std::to_string(components) +
                 " numbers a voxel: models are of up to " + std::to_string(kMostComponents));
-  run.n_outputs = volume.components;
-  if (volume.components > 1) match_size(run, overrides_.match);
+  run.n_outputs = components;
+  if (components > 1) match_size(run, overrides_.match);
 }
 
 std::vector<Run> RunSelection::all_runs() const { return select(std::nullopt); }

@@ -30,6 +30,8 @@ class RunSelection {
   /// What a run, one of these, takes from its volume: the number of its outputs, and with them the
   /// size that it is brought to.
   void settle(Run& run, const Volume& volume) const;
+  /// The same of a volume of that name and so many numbers a voxel.
+  void settle(Run& run, const std::string& volume, int components) const;
   const std::string& params() const { return params_; }
   /// What becomes of voxels without a value.
   Missing missing() const { return missing_.resolve(); }

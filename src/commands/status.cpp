@@ -77,7 +77,7 @@ void print(const std::vector<RunState>& states) {
   std::string sum;
   for (const auto& [phase, count] : counts)
     sum += (sum.empty() ? "" : ", ") + std::to_string(count) + " " + name(phase);
-  std::cout << states.size() << " runs: " << sum << "\n";
+  std::cout << states.size() << (states.size() == 1 ? " run: " : " runs: ") << sum << "\n";
 }
 
 constexpr const char* kFooter =

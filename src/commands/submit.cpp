@@ -50,6 +50,7 @@ BookedVolume book_volume(JobBook& book, const fs::path& file, const Missing& mis
   const Volume volume = open_volume(file, missing);
   booked.signature = volume_signature(volume);
   booked.shape = volume.shape;
+  booked.components = volume.components;
   booked.data_bytes = static_cast<std::int64_t>(volume.bytes());
   return book.volumes.emplace_back(booked);
 }
@@ -143,7 +144,8 @@ std::vector<ChosenRun> choose_runs(const RunSelection& selection, JobBook& book)
                   " without a number of bricks has as many as processes, which is not known "
                   "before a job is: give --bricks N");
     ChosenRun one{run, {}, book_volume(book, selection.locate(run.dataset), missing)};
-    one.booked = {run_id(run, one.volume.signature), run.index, run.dataset, run.network_type};
+    selection.settle(one.run, run.dataset, one.volume.components);
+    one.booked = {run_id(one.run, one.volume.signature), run.index, run.dataset, run.network_type};
     enter(book, one.booked);
     chosen.push_back(std::move(one));
   }
