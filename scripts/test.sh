@@ -28,7 +28,7 @@ part() {
 
 # Where nvcc is missing the same build has the stand-in, and everything but the CUDA half is tested.
 configure() {
-  cmake --preset cuda -DKANBENCH_TESTS=ON | grep -E '^-- (PNG|ZFP|ZSTD|CUDA):'
+  cmake --preset cuda -DKANBENCH_TESTS=ON | grep -E '^-- (PNG|ZFP|ZSTD|ZLIB|EXPAT|NETCDF|HDF5|CUDA):'
   return "${PIPESTATUS[0]}"
 }
 
