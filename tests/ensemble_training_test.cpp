@@ -153,7 +153,7 @@ TEST_F(EnsembleTrainingTest, BricksHaveTheirOwnRangeAndBox) {
   EXPECT_EQ(all.bricks[1].high, volume.high);
   const ModelFile file = read_model(directory / "half" / all.bricks[1].file);
   EXPECT_EQ(text(file.shape), "13x12x12");
-  EXPECT_EQ(file.low, 9);
+  EXPECT_EQ(file.ranges[0][0], 9);
   EXPECT_EQ(parse_manifest(to_json(all), "x").bricks.size(), 2u);
   std::vector<std::uint8_t> decoded(voxels.size());
   Ensemble(*backend, all, directory / "half")
