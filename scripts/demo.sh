@@ -19,5 +19,6 @@ cmake --build --preset "$preset" --target kanbench
 
 echo "demo: training on demo_data/nucleon_41x41x41_uint8.raw"
 "build/$preset/kanbench" bench --params params/params.json --dataset nucleon \
-  --data-dir demo_data --output-dir results/demo --slices results/demo/slices --no-resume "$@"
+  --data-dir demo_data --output-dir results/demo --slices results/demo/slices --baselines zfp,zstd \
+  --no-resume "$@"
 scripts/report.py results/demo -o results/demo/report.html --data-dir demo_data

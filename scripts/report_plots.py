@@ -12,6 +12,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
 MARKERS = "osDv^<>PX*"
+# Compressors that are no networks: in grey, and broken.
+BASELINES = ("zfp", "zstd", "sz3", "mgard", "tthresh", "sperr")
+GREYS = ("#000000", "#555555", "#8a8a8a")
 
 
 @dataclass
@@ -66,11 +69,19 @@ def find_front(x: np.ndarray, y: np.ndarray, best_x: int, best_y: int) -> np.nda
 def make_styles(rows: pd.DataFrame) -> dict[str, dict]:
     """The same colour and marker for a network in every plot."""
     colours = plt.get_cmap("tab10").colors
-    names = sorted(rows["network"].unique())
-    return {
+    names = sorted(set(rows["network"]) - set(BASELINES))
+    styles: dict[str, dict] = {
         name: {"color": colours[i % 10], "marker": MARKERS[(i + i // 10) % len(MARKERS)]}
         for i, name in enumerate(names)
     }
+    for i, name in enumerate(BASELINES):
+        styles[name] = {"color": GREYS[i % 3], "marker": "+x1234"[i], "ls": (0, (4, 1 + i % 3))}
+    return styles
+
+
+def is_lossless(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row has no error, which no axis of errors can show."""
+    return rows["network"].isin(BASELINES) & rows["avg_psnr"].eq(np.inf)
 
 
 def panels(count: int) -> tuple[plt.Figure, list[plt.Axes]]:
@@ -111,6 +122,8 @@ def draw_tradeoff(
     rows: pd.DataFrame, styles: dict[str, dict], metric: Axis, cost: Axis, folder: Path
 ) -> Plot | None:
     rows = rows.dropna(subset=[metric.column, cost.column])
+    exact, rows = rows[is_lossless(rows)], rows[~is_lossless(rows)]
+    rows = rows[np.isfinite(rows[metric.column])]
     for axis in (metric, cost):
         if axis.logarithmic:
             rows = rows[rows[axis.column] > 0]
@@ -123,11 +136,16 @@ def draw_tradeoff(
             panel.plot(
                 line[cost.column], line[metric.column], label=network, lw=1, ms=5, **styles[network]
             )
+        for row in exact[exact["dataset_name"] == dataset].itertuples():
+            style = {key: styles[row.network][key] for key in ("color", "ls")}
+            label = f"{row.network}, lossless"
+            panel.axvline(getattr(row, cost.column), label=label, lw=1, **style)
         x, y = group[cost.column].to_numpy(), group[metric.column].to_numpy()
         front = find_front(x, y, cost.best, metric.best)
         panel.plot(x[front], y[front], "k--", lw=1, alpha=0.6, label="Pareto front", zorder=0)
         panel.scatter(x[front], y[front], s=90, facecolors="none", edgecolors="k", lw=0.8)
-        panel.set_xscale(choose_scale(cost, x))
+        every = [*x, *exact.loc[exact["dataset_name"] == dataset, cost.column]]
+        panel.set_xscale(choose_scale(cost, np.array(every)))
         panel.set_yscale(choose_scale(metric, y))
         panel.set(title=dataset, xlabel=cost.title, ylabel=metric.title)
         panel.grid(alpha=0.3)

@@ -45,7 +45,13 @@ Setting read_setting(const RunKey& key, const JsonNode& node, const Place& place
       if (const auto* flag = node.as<bool>()) return *flag;
       break;
     case RunKey::Kind::word:
-      break;
+      if (!text || !key.require) break;
+      try {
+        key.require(*text);
+      } catch (const Error& error) {
+        throw Error(place.source + ": " + place.path + ": " + error.what());
+      }
+      return *text;
     case RunKey::Kind::whole:
       if (const auto number = whole_number(node)) {
         const auto compared = static_cast<double>(*number);

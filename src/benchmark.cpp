@@ -1,11 +1,7 @@
 #include "kanbench/benchmark.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <cstring>
-#include <ctime>
 #include <limits>
 
 #include "kanbench/decomposition.h"
@@ -13,34 +9,15 @@
 #include "kanbench/interruption.h"
 #include "kanbench/math/random.h"
 #include "kanbench/reconstruct.h"
+#include "kanbench/storage.h"
 #include "kanbench/zfp.h"
+#include "this_machine.h"
 #include "trained.h"
 
 namespace kanbench {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-std::string this_host() {
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
-std::int64_t peak_host_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
-}
 
 std::string megabytes(double bytes) {
   return std::to_string(static_cast<std::int64_t>(std::ceil(bytes / 1e6))) + " MB";
@@ -215,6 +192,7 @@ class Benchmark {
   // Figures are of the parameters as a reader of the files gets them.
   void measure(Trained& trained, Trial& trial) {
     together(communicator_, [&] { trial.inr_bytes = trained.bytes(); });
+    trial.stored = trained.stored();
     if (trained.parameters() > 0) result_.n_parameters = trained.parameters();
     if (trained.batch_size() > 0) result_.batch_size = trained.batch_size();
     const bool first = result_.model_file.empty();
@@ -320,6 +298,7 @@ void require_batch_room(const Run& run, const Backend& backend, double room, int
 
 double require_room(const Run& run, const Backend& backend, int ranks) {
   if (run.zfp_enc > 0 || run.zfp_mlp > 0) require_zfp();
+  require_storage(parse_storage(run.store, "store"));
   const std::string which = "run " + std::to_string(run.index);
   const Layout layout = make_layout(make_spec(run), which);
   const double needed = training_bytes(run, layout, ranks);

@@ -88,6 +88,15 @@ Box part_of(const Box& box, const Shape& grid, std::int64_t index) {
   return part;
 }
 
+Box within(const Box& box, const Box& other) {
+  Box inner = box;
+  for (std::size_t d = 0; d < 3; ++d) {
+    inner.low[d] -= other.low[d];
+    inner.high[d] -= other.low[d];
+  }
+  return inner;
+}
+
 Box grow(const Box& box, std::int64_t voxels, const Shape& volume) {
   const std::int64_t size[3] = {volume.x, volume.y, volume.z};
   Box grown = box;

@@ -22,6 +22,7 @@
 #include "kanbench/math/random.h"
 #include "kanbench/model_file.h"
 #include "kanbench/recipe.h"
+#include "kanbench/stored_model.h"
 #include "trained_bricks.h"
 #include "work_list.h"
 
@@ -214,9 +215,8 @@ class EnsembleRun {
     if (record.history.interrupted || record.history.failed) return;
     record.file = brick_file_name(brick);
     AtomicFile file(settings_.directory / record.file);
-    file.write(
-        encode_model({spec_, model.download(), volume_.name, part.shape, part.dtype, part.ranges(),
-                      volume_.spacing, run_.zfp_enc, run_.zfp_mlp, part.origin}));
+    const auto index = static_cast<std::size_t>(brick);
+    file.write(encode_on(run_, model, part, within(cores_[index], held_[index]), *alone).bytes);
     file.commit();
     store.remove();
   }

@@ -7,6 +7,7 @@
 #include <map>
 #include <system_error>
 
+#include "coded_block.h"
 #include "decimal.h"
 #include "io/quote.h"
 #include "kanbench/error.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr const char* kFormat = "kanbench";
 constexpr const char* kVersion = "1";
 constexpr const char* kZfpPrefix = "zfp.";
+constexpr const char* kCoded = "coded";
 
 using Metadata = std::map<std::string, std::string>;
 
@@ -43,12 +45,17 @@ double tolerance_of(const ModelFile& file, const Slice& slice) {
   return slice.encoder ? file.zfp_enc : file.zfp_mlp;
 }
 
-// As ZFP where that is asked for, possible and smaller; else the floats as they are.
-Tensor encode_tensor(const ModelFile& file, const Slice& slice, Metadata& metadata) {
+std::span<const float> numbers_of(const ModelFile& file, const Slice& slice) {
   const std::span<const float> values(file.parameters.data() + slice.offset,
                                       static_cast<std::size_t>(slice.size()));
   for (const float value : values)
     check(std::isfinite(value), "a model to be stored has a parameter that is not finite");
+  return values;
+}
+
+// As ZFP where that is asked for, possible and smaller; else the floats as they are.
+Tensor encode_tensor(const ModelFile& file, const Slice& slice, Metadata& metadata) {
+  const std::span<const float> values = numbers_of(file, slice);
   Tensor tensor{slice.name, "F32", tensor_shape(slice), {}};
   if (const double tolerance = tolerance_of(file, slice); tolerance > 0) {
     tensor.data = zfp_compress(values, slice.rows, slice.columns, tolerance);
@@ -62,6 +69,24 @@ Tensor encode_tensor(const ModelFile& file, const Slice& slice, Metadata& metada
   const auto bytes = std::as_bytes(values);
   tensor.data.assign(bytes.begin(), bytes.end());
   return tensor;
+}
+
+// All that may be coded, as one tensor; the others' floats.
+void encode_coded(const ModelFile& file, const Layout& layout, Safetensors& container) {
+  check(file.codings.size() == layout.slices.size(), "codings of other tensors");
+  std::vector<CodedTensor> coded;
+  for (std::size_t i = 0; i < layout.slices.size(); ++i) {
+    const Slice& slice = layout.slices[i];
+    if (slice.exact)
+      container.tensors.push_back(encode_tensor(file, slice, container.metadata));
+    else
+      coded.push_back(
+          {&slice, encode(numbers_of(file, slice), slice.rows, slice.columns, file.codings[i])});
+  }
+  CodedBlock block = write_coded(coded);
+  container.metadata[kCoded] = std::to_string(block.content);
+  const auto bytes = static_cast<std::int64_t>(block.bytes.size());
+  container.tensors.push_back({kCoded, "U8", {bytes}, std::move(block.bytes)});
 }
 
 const std::string& get(const Metadata& metadata, const std::string& key,
@@ -142,6 +167,8 @@ std::string ends_of(const ModelFile& file, std::size_t which) {
 
 double parse_tolerance(const Metadata& metadata, const std::string& key,
                        const std::string& source) {
+  // Files of coded tensors have none.
+  if (metadata.contains(kCoded) && !metadata.contains(key)) return 0;
   const double tolerance = parse_number(get(metadata, key, source), key, source);
   if (tolerance < 0)
     throw Error(source + ": metadata '" + key + "': " + decimal(tolerance) + " is below 0");
@@ -220,6 +247,14 @@ void check_tensor(const Tensor& tensor, const Slice& slice, const ModelFile& fil
                 " " + quote(shape));
 }
 
+void require_finite(std::span<const float> values, const Slice& slice, const std::string& source) {
+  const auto bad = std::find_if_not(values.begin(), values.end(),
+                                    [](float value) { return std::isfinite(value); });
+  if (bad != values.end())
+    throw Error(at_tensor(source, slice.name) + "number " + std::to_string(bad - values.begin()) +
+                " is not finite: the model is damaged");
+}
+
 void decode_tensor(const Tensor& tensor, const Slice& slice, ModelFile& file,
                    const std::string& source) {
   const std::span<float> values(file.parameters.data() + slice.offset,
@@ -229,11 +264,55 @@ void decode_tensor(const Tensor& tensor, const Slice& slice, ModelFile& file,
                    at_tensor(source, slice.name) + "its values");
   else
     std::memcpy(values.data(), tensor.data.data(), values.size_bytes());
-  const auto bad = std::find_if_not(values.begin(), values.end(),
-                                    [](float value) { return std::isfinite(value); });
-  if (bad != values.end())
-    throw Error(at_tensor(source, slice.name) + "number " + std::to_string(bad - values.begin()) +
-                " is not finite: the model is damaged");
+  require_finite(values, slice, source);
+}
+
+std::size_t parse_content(const Metadata& metadata, const std::string& source) {
+  const std::string& word = get(metadata, kCoded, source);
+  std::size_t bytes = 0;
+  const auto [end, failure] = std::from_chars(word.data(), word.data() + word.size(), bytes);
+  if (failure != std::errc{} || end != word.data() + word.size())
+    throw Error(source + ": metadata 'coded': " + quote(word) + " is not a number of bytes");
+  return bytes;
+}
+
+// Those of the layout that are tensors of their own in a file of coded ones, and the one of those.
+Layout visible_layout(const Layout& layout, const Tensor& coded, std::vector<Slice>& within) {
+  Layout visible;
+  for (const Slice& slice : layout.slices) (slice.exact ? visible.slices : within).push_back(slice);
+  visible.slices.push_back({kCoded, 0, coded.shape.empty() ? 0 : coded.shape[0], 0, false, true});
+  return visible;
+}
+
+void decode_coded(const Safetensors& container, const Layout& layout, ModelFile& file,
+                  const std::string& source) {
+  const Tensor* coded = container.find(kCoded);
+  if (!coded || coded->dtype != "U8" || coded->shape.size() != 1)
+    throw Error(at_tensor(source, kCoded) + "expected U8 and one extent, found " +
+                (coded ? coded->dtype + " " + text(coded->shape) : "none"));
+  std::vector<Slice> within;
+  const Layout visible = visible_layout(layout, *coded, within);
+  std::vector<const Tensor*> tensors = match_tensors(container, visible, source);
+  tensors.pop_back();
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    check_tensor(*tensors[i], visible.slices[i], file, container.metadata, source);
+  CodedReader reader(coded->data, parse_content(container.metadata, source), within, source);
+  file.parameters.resize(static_cast<std::size_t>(layout.size));
+  std::size_t exact = 0;
+  for (const Slice& slice : layout.slices) {
+    file.codings.emplace_back();
+    if (slice.exact) {
+      decode_tensor(*tensors[exact++], slice, file, source);
+      continue;
+    }
+    const std::span<float> values(file.parameters.data() + slice.offset,
+                                  static_cast<std::size_t>(slice.size()));
+    const Coded found = reader.next();
+    decode(found, slice.rows, slice.columns, values);
+    require_finite(values, slice, source);
+    file.codings.back() = {found.kind, found.scales.empty() ? 0.0 : double{found.scales[0]},
+                           found.block_rows};
+  }
 }
 
 }  // namespace
@@ -244,18 +323,17 @@ std::string encode_model(const ModelFile& file) {
         "a block of another layout");
   check(static_cast<int>(file.ranges.size()) == file.spec.outputs(), "a range for each output");
   Safetensors container;
-  container.metadata = {{"format", kFormat},
-                        {"version", kVersion},
-                        {"model", to_json(file.spec)},
-                        {"dataset", file.dataset},
-                        {"shape", text(file.shape)},
-                        {"dtype", name(file.dtype)},
-                        {"low", ends_of(file, 0)},
-                        {"high", ends_of(file, 1)},
-                        {"spacing", text(file.spacing)},
-                        {"zfp_enc", decimal(file.zfp_enc)},
-                        {"zfp_mlp", decimal(file.zfp_mlp)}};
+  container.metadata = {
+      {"format", kFormat},       {"version", kVersion},       {"model", to_json(file.spec)},
+      {"dataset", file.dataset}, {"shape", text(file.shape)}, {"dtype", name(file.dtype)},
+      {"low", ends_of(file, 0)}, {"high", ends_of(file, 1)},  {"spacing", text(file.spacing)}};
   if (file.origin != std::array<double, 3>{}) container.metadata["origin"] = text(file.origin);
+  if (!file.codings.empty()) {
+    encode_coded(file, layout, container);
+    return serialise(container);
+  }
+  container.metadata["zfp_enc"] = decimal(file.zfp_enc);
+  container.metadata["zfp_mlp"] = decimal(file.zfp_mlp);
   for (const Slice& slice : layout.slices)
     container.tensors.push_back(encode_tensor(file, slice, container.metadata));
   return serialise(container);
@@ -265,6 +343,10 @@ ModelFile decode_model(const std::string& bytes, const std::string& source) {
   const Safetensors container = parse_safetensors(std::as_bytes(std::span(bytes)), source);
   ModelFile file = parse_metadata(container.metadata, source);
   const Layout layout = make_layout(file.spec, source);
+  if (container.metadata.contains(kCoded)) {
+    decode_coded(container, layout, file, source);
+    return file;
+  }
   const std::vector<const Tensor*> tensors = match_tensors(container, layout, source);
   for (std::size_t i = 0; i < tensors.size(); ++i)
     check_tensor(*tensors[i], layout.slices[i], file, container.metadata, source);

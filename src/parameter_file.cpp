@@ -10,6 +10,7 @@
 #include "kanbench/file.h"
 #include "kanbench/recipe.h"
 #include "kanbench/run.h"
+#include "kanbench/storage.h"
 
 namespace kanbench {
 
@@ -220,7 +221,20 @@ int cube_root(std::int64_t value) {
   return static_cast<int>(root);
 }
 
+/// "zfp:TOLERANCE" is both tolerances, which no other way of storing has.
+void settle_store(Run& run, const Place& place) {
+  const Storage storage = parse_storage(run.store, "store");
+  if (storage.kind == Storage::Kind::fp32) return;
+  if (run.zfp_enc > 0 || run.zfp_mlp > 0)
+    throw Error(place.source + ": " + place.path + ": store " + run.store +
+                " stands beside a zfp_enc or zfp_mlp above 0: set those to 0, or leave store out");
+  if (storage.kind != Storage::Kind::zfp) return;
+  run.zfp_enc = run.zfp_mlp = storage.number;
+  run.store = Run{}.store;
+}
+
 void settle(Run& run, const EncoderNumbers& numbers, const Place& place) {
+  settle_store(run, place);
   if (run.base_resolution < 0) {
     const double* over = find_number(numbers, "log2_hashmap_size");
     const int log2 = over ? static_cast<int>(*over) : std::max(run.log2_hashmap_size, 0);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "csv_text.h"
 #include "decimal.h"
 #include "decoder_kind.h"
 #include "encoder_choice.h"
@@ -245,29 +246,29 @@ void add_output_columns(const Result& result, std::vector<Column>& row) {
                          {"mse_components", component_cell(result, &Metrics::mse)}});
 }
 
+/// How the parameters were stored: "fp32", "zfp:0.004", "zfp_enc=0.004 zfp_mlp=0.002", "int8".
+std::string store_text(const Run& run) {
+  if (run.zfp_enc == 0 && run.zfp_mlp == 0) return run.store;
+  if (run.zfp_enc == run.zfp_mlp) return "zfp:" + decimal(run.zfp_enc);
+  return "zfp_enc=" + decimal(run.zfp_enc) + " zfp_mlp=" + decimal(run.zfp_mlp);
+}
+
 std::vector<Column> columns(const Result& result) {
   std::vector<Column> row;
   add_reference_columns(result, row);
   add_own_columns(result, row);
   add_training_columns(result, row);
   add_output_columns(result, row);
+  row.emplace_back("store", store_text(result.run));
   return row;
 }
 
-/// The cell's text, in quotes where it must be. A row stays one line: line breaks become spaces.
 std::string csv_text(const Cell& cell) {
   if (const auto* value = std::get_if<double>(&cell)) return decimal(*value);
   if (const auto* value = std::get_if<std::int64_t>(&cell)) return std::to_string(*value);
   if (const auto* value = std::get_if<std::uint64_t>(&cell)) return std::to_string(*value);
   const auto* found = std::get_if<std::string>(&cell);
-  if (!found) return "";
-  std::string text = *found;
-  std::replace_if(
-      text.begin(), text.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
-  if (text.find_first_of(",\"") == std::string::npos) return text;
-  for (std::size_t at = 0; (at = text.find('"', at)) != std::string::npos; at += 2)
-    text.insert(at, 1, '"');
-  return '"' + text + '"';
+  return found ? kanbench::csv_text(*found) : "";
 }
 
 Json json_value(const Cell& cell) {
@@ -308,6 +309,7 @@ Json json_of(const Trial& trial) {
             {"sampling_seconds", trial.history.sampling_seconds},
             {"reconstruct_seconds", trial.reconstruct_seconds},
             {"inr_bytes", trial.inr_bytes},
+            {"stored", trial.stored},
             {"metrics", json_of(trial.metrics)},
             {"epochs", std::move(epochs)},
             {"recoveries", std::move(recoveries)}};

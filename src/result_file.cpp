@@ -234,9 +234,27 @@ std::string ResultFile::status(const std::string& run_id) const {
 }
 
 void ResultFile::append(const Result& result) {
-  const Record record{result.run_id, result.status, csv_row(result), json_line(result)};
+  append(result.run_id, result.status, csv_row(result), json_line(result));
+}
+
+void ResultFile::append(const std::string& run_id, const std::string& status,
+                        const std::string& csv_row, const std::string& json_line) {
+  const Record record{run_id, status, csv_row, json_line};
   const FileLock lock(lock_of(csv_));
   update(csv_, json_lines(), &record);
+}
+
+std::vector<std::map<std::string, std::string>> ResultFile::rows() const {
+  const FileLock lock(lock_of(csv_));
+  std::vector<std::map<std::string, std::string>> all;
+  for (const Record& record : read_records(read_if_there(json_lines()), json_lines())) {
+    const std::vector<std::string> fields = split_fields(record.csv_row);
+    if (fields.size() != csv_columns().size()) continue;
+    std::map<std::string, std::string> row;
+    for (std::size_t i = 0; i < fields.size(); ++i) row[csv_columns()[i]] = fields[i];
+    all.push_back(std::move(row));
+  }
+  return all;
 }
 
 namespace {

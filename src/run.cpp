@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "kanbench/error.h"
 #include "kanbench/model.h"
+#include "kanbench/storage.h"
 #include "run_key.h"
 #include "size_match.h"
 
@@ -124,6 +125,13 @@ void check_faithful(const Run& run) {
                 run.network_type + ": leave it out, or use --network-types mlp,fastkan");
 }
 
+void apply_store(const std::string& word, Run& run) {
+  const Storage storage = parse_storage(word, "--store");
+  const bool zfp = storage.kind == Storage::Kind::zfp;
+  run.zfp_enc = run.zfp_mlp = zfp ? storage.number : 0;
+  run.store = zfp ? Run{}.store : text(storage);
+}
+
 void apply(const RunOverrides& overrides, Run& run) {
   run.epochs = overrides.epochs.value_or(run.epochs);
   run.repeats = overrides.repeats.value_or(run.repeats);
@@ -131,6 +139,7 @@ void apply(const RunOverrides& overrides, Run& run) {
   run.seed = overrides.seed.value_or(run.seed);
   run.precision = overrides.precision.value_or(run.precision);
   run.faithful = overrides.faithful.value_or(run.faithful);
+  if (overrides.store) apply_store(*overrides.store, run);
   if (overrides.train_limit_seconds)
     run.training.train_limit_seconds = overrides.train_limit_seconds;
   if (overrides.decomposition) overrides.decomposition(run.decomposition);
@@ -277,6 +286,7 @@ std::string to_json(const Run& run) {
   if (run.base_resolution > 0) json["base_resolution"] = run.base_resolution;
   json["zfp_enc"] = run.zfp_enc;
   json["zfp_mlp"] = run.zfp_mlp;
+  if (run.store != Run{}.store) json["store"] = run.store;
   if (const auto parameters = decoder_json(run); !parameters.empty())
     json[run.network_type == "fastkan" ? "kan_params" : "decoder_params"] = parameters;
   if (!run.kan.layers.empty()) json["layers"] = nlohmann::ordered_json::parse(run.kan.layers);

@@ -4,6 +4,7 @@
 
 #include "decimal.h"
 #include "kanbench/error.h"
+#include "kanbench/storage.h"
 
 namespace kanbench {
 
@@ -43,6 +44,11 @@ RunKey real(const char* name, double low, double high, void (*set)(Run&, const S
   return {name, RunKey::Kind::real, low, high, {}, required, set};
 }
 
+/// Its "zfp:TOLERANCE" is known for what it is once the whole run is read.
+void put_store(Run& run, const Setting& setting) {
+  run.store = text(parse_storage(std::get<std::string>(setting), "store"));
+}
+
 RunKey word(const char* name, std::vector<std::string> words, void (*set)(Run&, const Setting&)) {
   return {name, RunKey::Kind::word, 0, 0, std::move(words), false, set};
 }
@@ -61,6 +67,15 @@ std::vector<RunKey> make_run_keys() {
       whole("base_resolution", 1, 65536, put_base_resolution, false),
       real("zfp_enc", 0, finite, put<&Run::zfp_enc>, false),
       real("zfp_mlp", 0, finite, put<&Run::zfp_mlp>, false),
+      {"store",
+       RunKey::Kind::word,
+       0,
+       0,
+       {},
+       false,
+       put_store,
+       nullptr,
+       [](const std::string& word) { parse_storage(word, "store"); }},
       word("output_activation", {"None", "Sigmoid", "ReLU"}, put<&Run::output_activation>),
       word("loss", {"l1", "mse", "huber", "relative_l1", "relative_l2"}, put<&Run::loss>),
       whole("batch_size", 1, largest_batch, put<&Run::batch_size>, false),
@@ -151,6 +166,7 @@ std::string either(std::span<const std::string> words) {
 
 std::string RunKey::wanted() const {
   if (kind == Kind::flag) return "true or false";
+  if (require) return storage_forms();
   if (kind == Kind::word) return either(words);
   std::string text = kind == Kind::whole ? "a whole number" : "a number";
   if (low == above_zero)

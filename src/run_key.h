@@ -28,6 +28,8 @@ struct RunKey {
   void (*set)(Run& run, const Setting& setting);
   /// What the run has, for decoder_keys(); else null.
   Setting (*get)(const Run& run) = nullptr;
+  /// For words of an open form: throws Error, what follows the place, for one that is not.
+  void (*require)(const std::string& word) = nullptr;
 
   bool is_number() const { return kind == Kind::whole || kind == Kind::real; }
   /// What to write: "a whole number from 1 to 4096", "l1 or mse".

@@ -155,6 +155,10 @@ void match_size(Run& run, const SizeMatch& match) {
   if (bytes && (run.zfp_enc > 0 || run.zfp_mlp > 0))
     throw Error(where + "how small ZFP makes its parameters is not known before: set zfp_enc and " +
                 "zfp_mlp to 0, or use --match-parameters");
+  if (bytes && run.store != Run{}.store)
+    throw Error(where + "how small --store " + run.store +
+                " makes its parameters is not known before: use --store fp32, or "
+                "--match-parameters");
   const double wanted = bytes ? (static_cast<double>(match.bytes) - header_bytes(run)) / 4
                               : static_cast<double>(match.parameters);
   const Candidate best = wanted >= 1 ? search(run, wanted) : Candidate{run};

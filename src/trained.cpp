@@ -16,20 +16,21 @@ namespace fs = std::filesystem;
 // One model in one file.
 class StoredModel : public Trained {
  public:
-  StoredModel(const TrainingPlan& plan, std::uint64_t seed, std::vector<float> parameters,
-              History history)
+  StoredModel(const TrainingPlan& plan, std::uint64_t seed, const Model& trained, History history)
       : plan_(plan),
         seed_(seed),
-        parameters_(std::move(parameters)),
+        parameters_(trained.download()),
         history_(std::move(history)),
-        bytes_(encode_trained(plan, parameters_)),
+        stored_(
+            encode_on(plan.run, trained, plan.volume, whole(plan.volume.shape), plan.communicator)),
         model_(plan.backend, plan.spec, plan.precision),
         field_(model_) {
-    model_.upload(decode_model(bytes_, "the stored model").parameters);
+    model_.upload(decode_model(stored_.bytes, "the stored model").parameters);
   }
 
   const Field& field() const override { return field_; }
-  std::int64_t bytes() const override { return static_cast<std::int64_t>(bytes_.size()); }
+  std::int64_t bytes() const override { return static_cast<std::int64_t>(stored_.bytes.size()); }
+  std::string stored() const override { return stored_.note; }
 
   std::string keep(const fs::path& directory, const std::string& stem) override {
     const fs::path path = directory / (stem + ".safetensors");
@@ -37,7 +38,7 @@ class StoredModel : public Trained {
       if (plan_.communicator.rank() != 0) return;
       fs::create_directories(directory);
       AtomicFile file(path);
-      file.write(bytes_);
+      file.write(stored_.bytes);
       file.commit();
     });
     return path.string();
@@ -60,7 +61,7 @@ class StoredModel : public Trained {
   std::uint64_t seed_;
   std::vector<float> parameters_;
   History history_;
-  std::string bytes_;
+  StoredBytes stored_;
   Model model_;
   ModelField field_;
 };
@@ -83,7 +84,7 @@ std::unique_ptr<Trained> train_shared_run(const TrainingPlan& plan, std::uint64_
       plan.progress.detail && !chosen.empty())
     plan.progress.detail(chosen);
   if (history.failed || history.interrupted || plan.settings.training_only) return nullptr;
-  return std::make_unique<StoredModel>(plan, seed, model.download(), history);
+  return std::make_unique<StoredModel>(plan, seed, model, history);
 }
 
 void say_where(const TrainingPlan& plan, const TrainingState& state) {
@@ -160,13 +161,6 @@ std::string checkpoint_stem(const Run& run, const std::string& dataset, const st
 std::string checkpoint_name(const TrainingPlan& plan, std::uint64_t seed) {
   return checkpoint_stem(plan.run, plan.volume.name, plan.run_id) + std::to_string(seed) +
          ".batch" + std::to_string(plan.batch_size);
-}
-
-std::string encode_trained(const TrainingPlan& plan, const std::vector<float>& parameters) {
-  const Volume& volume = plan.volume;
-  return encode_model({plan.spec, parameters, volume.name, volume.shape, volume.dtype,
-                       volume.ranges(), volume.spacing, plan.run.zfp_enc, plan.run.zfp_mlp,
-                       volume.origin});
 }
 
 Continuation make_continuation(const TrainingPlan& plan, const CheckpointStore& store,

@@ -10,6 +10,7 @@
 #include "kanbench/checkpoint.h"
 #include "kanbench/ensemble.h"
 #include "kanbench/recipe.h"
+#include "kanbench/stored_model.h"
 
 namespace kanbench {
 
@@ -48,6 +49,8 @@ class Trained {
   virtual const Field& field() const = 0;
   /// Of all its files.
   virtual std::int64_t bytes() const = 0;
+  /// What its numbers take, in words; empty where they are as they were or are those of bricks.
+  virtual std::string stored() const { return ""; }
   /// Of all its models; 0: as the plan's architecture has them.
   virtual std::int64_t parameters() const { return 0; }
   /// Of the largest brick's batches; 0: the plan's.
@@ -81,8 +84,5 @@ std::string checkpoint_stem(const Run& run, const std::string& dataset, const st
 /// from the one that it finds there, which is loaded into them.
 Continuation make_continuation(const TrainingPlan& plan, const CheckpointStore& store,
                                std::int64_t count, const std::vector<TrainedModel>& models);
-
-/// The bytes of a model's file, for `plan`'s run.
-std::string encode_trained(const TrainingPlan& plan, const std::vector<float>& parameters);
 
 }  // namespace kanbench

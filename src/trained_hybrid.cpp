@@ -59,9 +59,12 @@ class HybridRun {
     const fs::path directory = bricks_directory(plan_, seed_);
     together(plan_.communicator, [&] {
       fs::create_directories(directory);
+      const std::unique_ptr<Communicator> alone = open_single();
+      alone->attach(plan_.backend);
       for (const HybridBrick& brick : bricks_) {
         AtomicFile file(directory / brick_file_name(brick.number));
-        file.write(encode_trained(plan_, brick.model->download()));
+        file.write(
+            encode_on(plan_.run, *brick.model, plan_.volume, core_of(brick.number), *alone).bytes);
         file.commit();
       }
     });
@@ -75,11 +78,14 @@ class HybridRun {
     Manifest all{volume.name, volume.shape, volume.dtype, volume.low, volume.high, volume.spacing,
                  how.bricks,  how.ghost,    how.blend,    false,      {},          volume.origin};
     for (std::int64_t i = 0; i < count_; ++i) {
-      const Box core = part_of(whole(volume.shape), how.bricks, i);
-      all.bricks.push_back(
-          {core, held_by(plan_.run, volume.shape, i), volume.low, volume.high, brick_file_name(i)});
+      all.bricks.push_back({core_of(i), held_by(plan_.run, volume.shape, i), volume.low,
+                            volume.high, brick_file_name(i)});
     }
     return all;
+  }
+
+  Box core_of(std::int64_t brick) const {
+    return part_of(whole(plan_.volume.shape), plan_.run.decomposition.bricks, brick);
   }
 
   const TrainingPlan& plan_;

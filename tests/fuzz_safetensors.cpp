@@ -12,6 +12,7 @@
 #include "kanbench/model_file.h"
 #include "kanbench/safetensors.h"
 #include "kanbench/zfp.h"
+#include "kanbench/zstd.h"
 
 namespace kanbench {
 namespace {
@@ -82,6 +83,18 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
       file.write(kanbench::encode_model(kanbench::seed_model(fastkan, tolerance)));
       file.commit();
     }
+  for (const auto kind : {kanbench::Coding::Kind::floats, kanbench::Coding::Kind::halves,
+                          kanbench::Coding::Kind::steps}) {
+    if (!kanbench::has_zstd()) break;
+    kanbench::ModelFile model = kanbench::seed_model(true, 0);
+    model.parameters[0] = 0.5f;
+    model.codings.resize(kanbench::make_layout(model.spec).slices.size(), {kind, 0.01, 0});
+    model.codings[0].block_rows = kind == kanbench::Coding::Kind::steps ? 2 : 0;
+    kanbench::AtomicFile file(std::filesystem::path(corpus) /
+                              ("coded_" + std::to_string(static_cast<int>(kind))));
+    file.write(kanbench::encode_model(model));
+    file.commit();
+  }
   return 0;
 }
 

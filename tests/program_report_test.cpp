@@ -1,5 +1,7 @@
 // scripts/report.py over the results of a sweep, and its page in a browser without a window.
 
+#include "kanbench/zfp.h"
+#include "kanbench/zstd.h"
 #include "program.h"
 #include "program_running.h"
 
@@ -75,6 +77,34 @@ TEST_F(ProgramReport, IsOnePageThatABrowserShows) {
       std::min(std::stoi(rows.at(0).at("n_parameters")), std::stoi(rows.at(1).at("n_parameters")));
   EXPECT_EQ(count(seen.out, "<title>shown 8 least " + std::to_string(least) + "<"), 1u)
       << seen.out.substr(0, 400);
+}
+
+TEST_F(ProgramReport, DrawsCompressorsBesideNetworks) {
+  if (!has_zfp() || !has_zstd()) GTEST_SKIP() << "this build has no ZFP or no Zstandard";
+  ASSERT_EQ(bench({"--baselines", "zfp,zstd"}).status, 0);
+  const Outcome made = report({"results", "-o", "r.html", "--data-dir", demo_data().string()});
+  ASSERT_EQ(made.status, 0) << made.error;
+  const std::string page = contents(here_ / "r.html");
+  EXPECT_EQ(count(page, "<td class=\"word\">zfp</td>"), 2u);
+  EXPECT_EQ(count(page, "<td class=\"word\">zstd</td>"), 1u);
+  EXPECT_EQ(count(page, "best is zstd"), 0u);
+  // The text of a plot's legend stands in its PDF only as glyphs: what is drawn is asked itself.
+  write_text(here_ / "drawn.py", R"(
+import sys; sys.path.insert(0, sys.argv[1])
+import report, report_plots as plots, pathlib
+rows, lines = report.load([pathlib.Path("results/results.csv")])
+rows = rows[report.is_finished(rows)]
+seen = []
+plots.keep = lambda figure, *rest: seen.append([t.get_text() for t in figure.legends[0].get_texts()])
+plots.draw_tradeoff(rows, plots.make_styles(rows), plots.METRICS[0], plots.COSTS[0], None)
+print(sorted(seen[0]))
+)");
+  const Outcome drawn =
+      Running(here_.path(), {"drawn.py", (source_directory() / "scripts").string()}, {},
+              "/usr/bin/python3")
+          .wait();
+  EXPECT_EQ(drawn.out, "['Pareto front', 'fastkan', 'mlp', 'zfp', 'zstd, lossless']\n")
+      << drawn.error;
 }
 
 TEST_F(ProgramReport, SaysWhatIsNotThere) {

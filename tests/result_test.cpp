@@ -41,7 +41,8 @@ TEST(CsvColumns, AreThoseOfTheFormat) {
             "epsilon weight_decay "
             "momentum nesterov decay_factor final_lrate patience warmup loss_delta loss_epsilon "
             "clip_gradient l1_edges entropy_edges sampling_bricks sampling_mix train_limit_seconds "
-            "sampling_seconds n_outputs psnr_components ssim_components mse_components"));
+            "sampling_seconds n_outputs psnr_components ssim_components mse_components "
+            "store"));
 }
 
 TEST(CsvColumns, AreAllExplainedInOrder) {

@@ -21,6 +21,9 @@ Box part_of(const Box& box, const Shape& grid, std::int64_t index);
 /// `box` with `voxels` more a side, where the volume has them.
 Box grow(const Box& box, std::int64_t voxels, const Shape& volume);
 
+/// `box` by its place within `other`.
+Box within(const Box& box, const Box& other);
+
 /// How many rows of step `step`'s batch each part draws, `batch` in all: in proportion to `voxels`,
 /// within a row of it in each step, and over the first 2^n steps together.
 std::vector<std::int64_t> share_batch(std::int64_t batch, std::span<const std::int64_t> voxels,

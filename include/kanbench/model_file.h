@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kanbench/coding.h"
 #include "kanbench/model.h"
 #include "kanbench/volume.h"
 
@@ -27,12 +28,15 @@ struct ModelFile {
   double zfp_enc = 0, zfp_mlp = 0;
   /// Where the first voxel's centre lies; a file does without it where that is 0.
   std::array<double, 3> origin{0, 0, 0};
+  /// How each tensor is coded, in the order of the layout's slices; empty: as the tolerances say.
+  std::vector<Coding> codings = {};
 };
 
 /// The file's bytes. With a tolerance, each tensor of that group is a ZFP stream where that is
 /// smaller (dtype "U8", its float shape in the metadata under "zfp." and its name, its tolerance
-/// under "zfp_enc" or "zfp_mlp"). Throws Error if a tolerance is asked for and this build has no
-/// ZFP.
+/// under "zfp_enc" or "zfp_mlp"). With codings, all tensors but those to be kept exactly are in
+/// one, "coded" (src/coded_block.h), whose content's size is in the metadata under that name.
+/// Throws Error if this build lacks the library that what is asked for takes.
 std::string encode_model(const ModelFile& file);
 
 /// What a reader of those bytes gets: parameters as stored, with ZFP's loss. Throws Error naming

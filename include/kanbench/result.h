@@ -22,6 +22,8 @@ struct Trial {
   Metrics metrics;
   std::vector<Metrics> components = {};
   std::int64_t inr_bytes = 0;
+  /// What its numbers take in words, where they were rounded.
+  std::string stored;
   double reconstruct_seconds = 0;
 };
 
@@ -64,6 +66,11 @@ class ResultFile {
   /// Appends under an exclusive lock, one write a file. A row with the same id is replaced (both
   /// files are rewritten atomically).
   void append(const Result& result);
+  /// The same of a row that is no run's; `json_line` begins as json_line() does.
+  void append(const std::string& run_id, const std::string& status, const std::string& csv_row,
+              const std::string& json_line);
+  /// The rows, each by column.
+  std::vector<std::map<std::string, std::string>> rows() const;
 
   const std::filesystem::path& csv() const { return csv_; }
   std::filesystem::path json_lines() const;

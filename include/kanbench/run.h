@@ -79,6 +79,9 @@ struct Run {
   int base_resolution = 0;
   /// Absolute tolerances of ZFP for stored parameters; 0 stores them exactly.
   double zfp_enc = 0, zfp_mlp = 0;
+  /// How parameters are stored (storage.h): "fp32", as those tolerances say, "fp16", "int8" or
+  /// "auto:0.1dB". "zfp:0.001" becomes both tolerances.
+  std::string store = "fp32";
   KanParameters kan;
   /// "None", "Sigmoid", "ReLU".
   std::string output_activation = "None";
@@ -118,6 +121,8 @@ struct RunOverrides {
   std::optional<std::uint64_t> seed;
   std::optional<std::string> precision;
   std::optional<bool> faithful;
+  /// In place of the file's and of its tolerances.
+  std::optional<std::string> store;
   SizeMatch match;
   std::optional<double> train_limit_seconds;
   /// Changes what the file says, if it is there.

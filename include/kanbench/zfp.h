@@ -1,12 +1,15 @@
 #pragma once
 // ZFP (Lindstrom, "Fixed-rate compressed floating-point arrays", TVCG 2014) in its fixed-accuracy
-// mode, for stored parameters. src/absent/zfp.cpp stands in where libzfp was not found.
+// mode, for stored parameters and for volumes. src/absent/zfp.cpp stands in where libzfp was not
+// found.
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
+
+#include "kanbench/volume.h"
 
 namespace kanbench {
 
@@ -20,6 +23,15 @@ std::vector<std::byte> zfp_compress(std::span<const float> values, std::int64_t 
 /// that does not decode to it.
 void zfp_decompress(std::span<const std::byte> stream, std::int64_t rows, std::int64_t columns,
                     double tolerance, std::span<float> values, const std::string& source);
+
+/// A volume of floats, or where `wide` of doubles, as a ZFP stream with ZFP's own header; no value
+/// is off by more than `tolerance` > 0, as far as the type's precision goes. Throws Error where
+/// this build has no ZFP.
+std::vector<std::byte> zfp_compress_volume(const void* voxels, const Shape& shape, bool wide,
+                                           double tolerance);
+/// Back again, into as many voxels.
+void zfp_decompress_volume(std::span<const std::byte> stream, const Shape& shape, bool wide,
+                           void* voxels);
 
 /// Whether this build has ZFP.
 bool has_zfp();

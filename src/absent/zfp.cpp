@@ -26,4 +26,12 @@ void zfp_decompress(std::span<const std::byte>, std::int64_t, std::int64_t, doub
   throw Error(source + ": stored through ZFP, and " + kMissing);
 }
 
+std::vector<std::byte> zfp_compress_volume(const void*, const Shape&, bool, double) {
+  throw Error(kMissing);
+}
+
+void zfp_decompress_volume(std::span<const std::byte>, const Shape&, bool, void*) {
+  throw Error(kMissing);
+}
+
 }  // namespace kanbench

@@ -23,6 +23,13 @@ void attach_output(CLI::App& app, BenchOptions& options) {
              "Picture of the middle slices: original, reconstruction, error. NAME.png holds\n"
              "the last run's; a directory holds one picture a run")
       ->group(group);
+  add_option(app, "--baselines", options.baselines, "NAME",
+             "Compressors to set beside the networks, at the ratios that those reached,\n"
+             "separated by commas: zfp, zstd; and, where the program is in PATH, in the\n"
+             "environment's KANBENCH_SZ3 or named as sz3=FILE: sz3, mgard, tthresh, sperr")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->group(group);
   app.add_flag_callback(
          "--resume", [&options] { options.resume = true; },
          "Skip runs that have a row already, go on from checkpoints (default)")

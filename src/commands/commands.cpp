@@ -10,6 +10,7 @@ constexpr Command kCommands[] = {
      attach_bench, true},
     {"reconstruct", "Decode a model to a volume, at any resolution", attach_reconstruct, true},
     {"evaluate", "Measure a model against a volume", attach_evaluate, true},
+    {"compress", "Store a model in fewer bytes", attach_compress},
     {"info", "Describe a model, a volume, or what this build offers", attach_info},
     {"convert", "Write a volume in another file format", attach_convert},
     {"synth", "Write an analytic volume", attach_synth},

@@ -22,6 +22,7 @@ std::span<const Command> commands();
 void attach_bench(CLI::App& app);
 void attach_reconstruct(CLI::App& app);
 void attach_evaluate(CLI::App& app);
+void attach_compress(CLI::App& app);
 void attach_info(CLI::App& app);
 void attach_convert(CLI::App& app);
 void attach_synth(CLI::App& app);

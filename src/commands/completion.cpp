@@ -17,7 +17,7 @@ std::string words_of(const std::string& form) {
   std::istringstream parts(form);
   std::string words;
   for (std::string part; std::getline(parts, part, '|');) {
-    part = part.substr(0, part.find('['));
+    part = part.substr(0, part.find_first_of("[:"));
     if (!part.empty() && std::islower(static_cast<unsigned char>(part[0])))
       words += (words.empty() ? "" : " ") + part;
   }

@@ -38,18 +38,30 @@ Json ends_of(const std::vector<ValueRange>& ranges, std::size_t which) {
   return ends;
 }
 
+// "float32", "steps of 0.0123", "steps of blocks of 16 rows".
+std::string in_words(const Coding& coding) {
+  if (coding.kind == Coding::Kind::floats) return "float32";
+  if (coding.kind == Coding::Kind::halves) return "float16";
+  if (coding.block_rows > 0)
+    return "steps of blocks of " + std::to_string(coding.block_rows) + " rows";
+  return coding.step > 0 ? "steps of " + scientific(coding.step) : "constant";
+}
+
 Json describe_model(const std::string& path) {
   const ModelFile file = read_model(path);
   const Layout layout = make_layout(file.spec);
   Json tensors = Json::array();
-  for (const Slice& slice : layout.slices) {
+  for (std::size_t i = 0; i < layout.slices.size(); ++i) {
+    const Slice& slice = layout.slices[i];
     Json shape = Json::array({slice.rows});
     if (slice.columns) shape.push_back(slice.columns);
     tensors.push_back({{"name", slice.name}, {"shape", shape}});
+    if (!file.codings.empty()) tensors.back()["coding"] = in_words(file.codings[i]);
   }
   const auto bytes = static_cast<std::int64_t>(fs::file_size(path));
   const double volume = static_cast<double>(file.shape.count() * file.spec.outputs()) *
                         static_cast<double>(size_of(file.dtype));
+  const double bits = 8 * static_cast<double>(bytes) / static_cast<double>(layout.parameters);
   return {{"kind", "model"},
           {"file", path},
           {"dataset", file.dataset},
@@ -65,6 +77,7 @@ Json describe_model(const std::string& path) {
           {"compression_ratio", volume / static_cast<double>(bytes)},
           {"zfp_enc", file.zfp_enc},
           {"zfp_mlp", file.zfp_mlp},
+          {"bits_per_parameter", bits},
           {"architecture", Json::parse(to_json(file.spec))},
           {"tensors", tensors}};
 }
@@ -230,7 +243,8 @@ void print(const Json& json) {
     if (json.contains("tensors"))
       for (const Json& tensor : json["tensors"])
         rows.push_back(
-            {"tensor", in_words(tensor["name"]) + " [" + in_words(tensor["shape"]) + "]"});
+            {"tensor", in_words(tensor["name"]) + " [" + in_words(tensor["shape"]) + "]" +
+                           (tensor.contains("coding") ? ", " + in_words(tensor["coding"]) : "")});
     for (const Json& brick : json.value("bricks", Json::array()))
       rows.push_back({"brick", in_brief(brick)});
   }

@@ -106,6 +106,11 @@ void RunSelection::attach_length(CLI::App& app) {
   add_option(app, "--epochs", overrides_.epochs, "N", "Epochs, instead of the file's")
       ->check(whole_number(1, 1000000))
       ->group(numbers);
+  add_option(app, "--store", overrides_.store, "fp32|fp16|int8|zfp:TOL|auto:LOSS",
+             "How parameters are stored, instead of the file's store, zfp_enc and zfp_mlp:\n"
+             "auto:0.1dB makes the smallest file that loses 0.1 dB of PSNR at most\n"
+             "(default fp32)")
+      ->group(numbers);
   auto* parameters =
       add_option(app, "--match-parameters", overrides_.match.parameters, "N",
                  "Choose each run's width, or its tables, for a model of so many parameters,\n"

@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "commands/baselines.h"
 #include "commands/progress.h"
 #include "kanbench/decomposition.h"
 #include "kanbench/error.h"
@@ -63,6 +64,7 @@ class Sweep {
       place_ = std::to_string(i + 1) + "/" + std::to_string(runs_.size());
       do_run(runs_[i]);
     }
+    if (rows_ && !interrupted_ && !baselines_.empty()) do_baselines();
     console_.clear_status();
     if (!console_.quiet()) summarise();
     return failed_;
@@ -80,6 +82,7 @@ class Sweep {
       if (!files_.contains(run.dataset))
         files_[run.dataset] = options_.selection.locate(run.dataset);
     prepare_output();
+    for (const std::string& word : options_.baselines) baselines_.push_back(parse_baseline(word));
     console_.detail("device " + backend_->name() + ", " + bytes(double(backend_->free_bytes())) +
                     " free");
     if (communicator_->size() > 1)
@@ -102,9 +105,9 @@ class Sweep {
     const CheckpointInterval& every = options_.checkpoint_every;
     return all + text(options_.selection.missing()) + "\n" + options_.output_directory + "\n" +
            options_.output + "\n" + options_.save_mode + "\n" + options_.slices + "\n" +
-           std::to_string(options_.resume) + std::to_string(options_.test_epoch) +
-           general(options_.safety_margin) + " " + general(every.minutes) + " " +
-           std::to_string(every.epochs);
+           join(options_.baselines) + "\n" + std::to_string(options_.resume) +
+           std::to_string(options_.test_epoch) + general(options_.safety_margin) + " " +
+           general(every.minutes) + " " + std::to_string(every.epochs);
   }
 
   void prepare_output() {
@@ -263,6 +266,15 @@ class Sweep {
     });
   }
 
+  void do_baselines() {
+    for (const auto& [dataset, file] : files_) {
+      open(dataset);
+      const Comparison comparison{
+          baselines_, *volume_, dataset, signature_, options_.output_directory, options_.resume};
+      failed_ += compare(comparison, *rows_, *communicator_, console_, compared_);
+    }
+  }
+
   void conclude(const Result& result, const std::string& title, const BenchmarkSettings& settings) {
     interrupted_ = result.status == "interrupted";
     if (result.status == "failed") {
@@ -297,6 +309,7 @@ class Sweep {
       return;
     }
     if (!results_.empty()) std::cout << format_table(result_table());
+    if (!compared_.empty()) std::cout << format_baselines(compared_);
     if (!results_.empty()) std::cout << "SSIM: " << results_.back().ssim_variant << "\n";
     if (skipped_ > 0) std::cout << skipped_ << " of " << runs_.size() << " runs were done before\n";
     std::cout << "rows: " << rows_->csv().string()
@@ -356,6 +369,8 @@ class Sweep {
   std::optional<Volume> volume_;
   std::string opened_, signature_, place_, said_;
   std::vector<Result> results_;
+  std::vector<Baseline> baselines_;
+  std::vector<BaselineResult> compared_;
   std::vector<int> full_epochs_;
   bool one_picture_ = false;
   bool interrupted_ = false;

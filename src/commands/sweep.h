@@ -25,6 +25,7 @@ struct BenchOptions {
   double safety_margin = 0.8;
   std::string save_mode = "largest";
   std::string output_directory = "results", output, ssd_directory, slices;
+  std::vector<std::string> baselines;
   bool list = false, test_epoch = false, resume = true, quiet = false, verbose = false;
 };
 
