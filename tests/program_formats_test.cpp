@@ -110,7 +110,9 @@ TEST_F(ProgramFormats, ReconstructsIntoEveryFormat) {
   for (const char* name : {"r.nhdr", "s.mhd", "r.mha", "r.vti", "r.nii"}) {
     const Outcome done = go({"reconstruct", model, "-o", name});
     ASSERT_EQ(done.status, 0) << done.error;
-    if (!contains(name, "vti")) EXPECT_EQ(numbers_of(open_volume(here_ / name)), expected) << name;
+    if (!contains(name, "vti")) {
+      EXPECT_EQ(numbers_of(open_volume(here_ / name)), expected) << name;
+    }
   }
   // The second half in twice the resolution: its first voxel lies a quarter beyond the middle.
   ASSERT_EQ(

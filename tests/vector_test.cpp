@@ -284,7 +284,9 @@ TEST(Vector, IsMeasuredComponentByComponent) {
         off += a != b;
       }
       EXPECT_LT(off, voxels / 50);
-      if (c == 0) EXPECT_EQ(all.slices[0].original, one.slices[0].original);
+      if (c == 0) {
+        EXPECT_EQ(all.slices[0].original, one.slices[0].original);
+      }
     }
     EXPECT_EQ(all.metrics.mse, mean_of(all.components).mse);
     // What was written is read as it was.
