@@ -221,7 +221,7 @@ TEST_F(ProgramCheckpoint, TrainsOnWhereTheDiskIsFull) {
   fs::create_directory(disk);
   if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=12k") != 0)
     GTEST_SKIP() << "a small tmpfs cannot be mounted here (root only)";
-  const Words more = {"--save-mode", "none", "--checkpoint-every", "1epoch"};
+  const Words more = {"--save-mode", "none", "--checkpoint-every", "1epoch", "--log-level", "off"};
   Words words = bench("disk", more);
   words.insert(words.end(), {"--epochs", "3"});
   const Outcome full = go(words);

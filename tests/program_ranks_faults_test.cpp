@@ -139,7 +139,7 @@ TEST_F(ProgramRanksFaults, RanksThatWereGivenDifferentThingsSaySo) {
     EXPECT_TRUE(files_below(here_ / "o", ".safetensors").empty());
   };
   refused(bench("o", {}, demo_data(), "other.json"), {"parameter file", "rank 1"});
-  refused(bench("o", {}, here_ / "data"), {demo_volume().filename().string(), "rank 1"});
+  refused(bench("o", {}, here_ / "data"), {demo_volume().stem().string(), "rank 1"});
   refused(bench("o", {}, demo_data(), "gone.json"), {"rank 1", "gone.json", "No such file"});
   refused(bench("o", {"--epochs", "few"}), {"--epochs", "few"});
   refused(bench("o", {"--wire", "fp16"}), {"command line", "rank 1"});

@@ -95,7 +95,8 @@ import report, report_plots as plots, pathlib
 rows, lines = report.load([pathlib.Path("results/results.csv")])
 rows = rows[report.is_finished(rows)]
 seen = []
-plots.keep = lambda figure, *rest: seen.append([t.get_text() for t in figure.legends[0].get_texts()])
+def keep(figure, *rest): seen.append([t.get_text() for t in figure.legends[0].get_texts()])
+plots.keep = keep
 plots.draw_tradeoff(rows, plots.make_styles(rows), plots.METRICS[0], plots.COSTS[0], None)
 print(sorted(seen[0]))
 )");

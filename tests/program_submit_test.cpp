@@ -184,6 +184,21 @@ TEST_F(ProgramSubmit, KnowsRunsOnVolumesOfSeveralComponents) {
   EXPECT_NE(go(look).out.find("1 run: 1 finished\n"), std::string::npos) << go(look).out;
 }
 
+TEST_F(ProgramSubmit, KnowsRunsOnVoxelsBesideAHeader) {
+  fs::copy_file(demo_volume(), here_ / "data/nucleon_41x41x41_uint8.raw");
+  fs::copy_file(fs::path(demo_volume()).replace_extension(".nhdr"),
+                here_ / "data/nucleon_41x41x41_uint8.nhdr");
+  write_text(here_ / "params.json", params_of("nucleon", small_run()));
+  const Words choice = {"-p", "params.json", "-o", "sweep", "--data-dir", "data"};
+  ASSERT_EQ(go(choice).status, 0);
+  Words look = choice;
+  look.insert(look.begin(), "status");
+  EXPECT_NE(go(look).out.find("1 run: 1 finished\n"), std::string::npos) << go(look).error;
+  // Other voxels are another volume.
+  std::fstream(here_ / "data/nucleon_41x41x41_uint8.raw", std::ios::in | std::ios::out) << "abc";
+  EXPECT_NE(go(look).out.find("1 run: 1 missing\n"), std::string::npos) << go(look).out;
+}
+
 TEST_F(ProgramSubmit, CollectsFilesThatAreNamed) {
   for (const char* index : {"0", "1"})
     ASSERT_EQ(go({"-p", "params.json", "-o", "sweep", "--data-dir", "data", "--run-index", index,

@@ -185,6 +185,7 @@ TEST_F(ProgramVector, TrainsInBricksAndToASize) {
                 .status,
             0);
   fs::remove(here_ / kVolume);
+  fs::remove((here_ / kVolume).replace_extension(".nhdr"));
   run["batch_size"] = 256;
   run["epochs"] = 1;
   write_params(run);

@@ -215,7 +215,7 @@ TEST(JsonLine, HoldsConfigurationRowAndHistory) {
   EXPECT_EQ(trial["metrics"]["psnr"], 42.0);
   ASSERT_EQ(trial["epochs"].size(), 2u);
   EXPECT_EQ(trial["epochs"][1], Json::parse(R"({"loss": 0.25, "psnr": 20.0, "seconds": 3.0,
-                                               "samples": 100})"));
+                                               "samples": 100, "lrate": 0.0})"));
   EXPECT_EQ(trial["recoveries"], Json::parse(R"([{"epoch": 1, "step": 5, "lrate": 0.005}])"));
 }
 

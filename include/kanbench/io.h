@@ -48,7 +48,8 @@ VolumePath split_volume_path(const std::filesystem::path& path);
 /// its ending; and what is meant of several arrays. Fit for names of files.
 std::string dataset_name(const std::filesystem::path& path);
 
-/// The files beside it that the voxels of `path` are in, as its header names them.
+/// The files beside it that the voxels of `path` are in, as its header names them: from its own
+/// directory, where they are not absolute.
 std::vector<std::filesystem::path> data_files(const std::filesystem::path& path);
 
 /// What a raw file's name says: name_XxYxZ_dtype.raw, or name_CxXxYxZ_dtype.raw where a voxel has C

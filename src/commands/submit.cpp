@@ -27,8 +27,9 @@ std::vector<std::string> words_of(const CLI::Option& option) {
 
 // The files that a volume is in, as one: their bytes, and when the last was written.
 void look_at(const fs::path& volume, BookedVolume& booked) {
-  std::vector<fs::path> files = data_files(volume);
-  files.push_back(split_volume_path(volume).file);
+  const fs::path header = split_volume_path(volume).file;
+  std::vector<fs::path> files = {header};
+  for (const fs::path& data : data_files(volume)) files.push_back(header.parent_path() / data);
   for (const fs::path& file : files) {
     booked.file_bytes += fs::file_size(file);
     booked.modified = std::max(booked.modified,
