@@ -10,9 +10,9 @@
 #include "decimal.h"
 #include "io/quote.h"
 #include "kanbench/error.h"
+#include "kanbench/process.h"
 #include "kanbench/zfp.h"
 #include "kanbench/zstd.h"
-#include "program.h"
 
 namespace kanbench {
 namespace {

@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <sstream>
 
 #include "baseline_codecs.h"
 #include "decimal.h"
+#include "io/quote.h"
 #include "kanbench/error.h"
 #include "kanbench/file.h"
-#include "program.h"
+#include "kanbench/process.h"
 
 namespace kanbench {
 namespace {
@@ -138,6 +140,25 @@ class Scratch {
   fs::path path_;
 };
 
+std::string last_line(const std::string& text) {
+  std::istringstream in(text);
+  std::string last;
+  for (std::string line; std::getline(in, line);)
+    if (line.find_first_not_of(" \t\r") != line.npos) last = line;
+  return last.empty() ? "" : ": " + quote(last);
+}
+
+// Runs it to its end; an Error has the last line that it wrote.
+void run_codec(const std::string& program, std::vector<std::string> words) {
+  words.insert(words.begin(), program);
+  const ProcessEnd end = run_process(words);
+  if (end.status == 0) return;
+  throw Error(program +
+              (end.status > 128 ? ": ended by signal " + std::to_string(end.status - 128)
+                                : ": ended with status " + std::to_string(end.status)) +
+              last_line(end.out + "\n" + end.error));
+}
+
 class ProgramCodec : public Codec {
  public:
   ProgramCodec(const Baseline& baseline, const Volume& component, const fs::path& directory)
@@ -158,14 +179,14 @@ class ProgramCodec : public Codec {
   std::vector<std::byte> compress(double bound) override {
     job_.bound = decimal(bound);
     fs::remove(job_.stream);
-    run_program(file_, program_.compress(job_), scratch_.file("said"));
+    run_codec(file_, program_.compress(job_));
     return read_bytes(job_.stream);
   }
 
   Decompressed decompress(std::span<const std::byte> stream) override {
     write_bytes(job_.stream, stream);
     fs::remove(job_.output);
-    run_program(file_, program_.decompress(job_), scratch_.file("said"));
+    run_codec(file_, program_.decompress(job_));
     Decompressed back{dtype_, read_bytes(job_.output)};
     if (back.voxels.size() != bytes_)
       throw Error(file_ + ": expected " + std::to_string(bytes_) + " bytes of voxels back, found " +

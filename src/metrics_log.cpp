@@ -12,6 +12,7 @@
 #include "io/event_file.h"
 #include "io/partial_file.h"
 #include "kanbench/error.h"
+#include "this_machine.h"
 
 namespace kanbench {
 namespace {
@@ -78,14 +79,12 @@ class EventLog : public MetricsLog {
   GrowingFile& file_of(std::uint64_t seed) {
     std::unique_ptr<GrowingFile>& file = files_[seed];
     if (file) return *file;
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
     const fs::path directory = directory_ / (stem_ + "_seed" + std::to_string(seed));
     fs::create_directories(directory);
     const double time = now();
     file = std::make_unique<GrowingFile>(
         directory / ("events.out.tfevents." + std::to_string(static_cast<std::int64_t>(time)) +
-                     "." + host + "." + std::to_string(getpid())));
+                     "." + this_host() + "." + std::to_string(getpid())));
     file->append(event_record(version_event(time)));
     return *file;
   }

@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <sstream>
 
 #include "kanbench/error.h"
 
@@ -107,6 +109,22 @@ ProcessEnd run_process(const std::vector<std::string>& words,
     if (errno != EINTR) throw SystemError(words.front() + ": " + std::strerror(errno));
   end.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return end;
+}
+
+std::string find_program(const std::string& name) {
+  namespace fs = std::filesystem;
+  const auto can_run = [](const fs::path& file) {
+    std::error_code ignored;
+    return fs::is_regular_file(file, ignored) && ::access(file.c_str(), X_OK) == 0;
+  };
+  if (name.find('/') != name.npos) return can_run(name) ? fs::absolute(name).string() : "";
+  const char* path = std::getenv("PATH");
+  std::istringstream directories(path && *path ? path : "/usr/local/bin:/usr/bin:/bin");
+  for (std::string directory; std::getline(directories, directory, ':');) {
+    const fs::path file = fs::path(directory.empty() ? "." : directory) / name;
+    if (can_run(file)) return fs::absolute(file).string();
+  }
+  return "";
 }
 
 std::string shell_word(const std::string& text) {

@@ -18,6 +18,10 @@ struct ProcessEnd {
 ProcessEnd run_process(const std::vector<std::string>& words,
                        const std::filesystem::path& directory = {});
 
+/// The file that `name` starts: itself where it holds a '/', else the first in PATH; empty where
+/// there is none that may be run.
+std::string find_program(const std::string& name);
+
 /// `text` as one word of a POSIX shell.
 std::string shell_word(const std::string& text);
 

@@ -1,26 +1,15 @@
 #include "kanbench/zfp.h"
 
-#include <zfp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <memory>
 
+#include "io/zfp_handles.h"
 #include "kanbench/error.h"
 
 namespace kanbench {
 namespace {
-
-struct CloseField {
-  void operator()(zfp_field* field) const { zfp_field_free(field); }
-};
-struct CloseStream {
-  void operator()(zfp_stream* stream) const { zfp_stream_close(stream); }
-};
-struct CloseBits {
-  void operator()(bitstream* bits) const { stream_close(bits); }
-};
 
 // libzfp reads and writes whole words, of 1 to 8 bytes by how it was built; streams of a multiple
 // of 8 bytes suit every build.
@@ -40,9 +29,9 @@ struct Coder {
     zfp_stream_set_bit_stream(stream.get(), bits.get());
     zfp_stream_rewind(stream.get());
   }
-  std::unique_ptr<zfp_field, CloseField> field;
-  std::unique_ptr<zfp_stream, CloseStream> stream;
-  std::unique_ptr<bitstream, CloseBits> bits;
+  ZfpField field;
+  ZfpStream stream;
+  Bits bits;
   std::vector<std::byte> buffer;
 };
 

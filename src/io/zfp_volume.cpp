@@ -1,28 +1,14 @@
 // Volumes through ZFP. Streams are made here and nowhere else: the decoder trusts them.
 
-#include <zfp.h>
-
 #include <cmath>
 #include <memory>
 
+#include "io/zfp_handles.h"
 #include "kanbench/error.h"
 #include "kanbench/zfp.h"
 
 namespace kanbench {
 namespace {
-
-struct CloseField {
-  void operator()(zfp_field* field) const { zfp_field_free(field); }
-};
-struct CloseStream {
-  void operator()(zfp_stream* stream) const { zfp_stream_close(stream); }
-};
-struct CloseBits {
-  void operator()(bitstream* bits) const { stream_close(bits); }
-};
-using ZfpField = std::unique_ptr<zfp_field, CloseField>;
-using ZfpStream = std::unique_ptr<zfp_stream, CloseStream>;
-using Bits = std::unique_ptr<bitstream, CloseBits>;
 
 // An axis of one voxel is none: blocks would be padded along it.
 ZfpField open_field(void* voxels, const Shape& shape, bool wide) {
