@@ -84,6 +84,11 @@ def is_lossless(rows: pd.DataFrame) -> pd.Series:
     return rows["network"].isin(BASELINES) & rows["avg_psnr"].eq(np.inf)
 
 
+def best_lossless(rows: pd.DataFrame, cost: Axis) -> pd.DataFrame:
+    """The lossless row of each baseline that costs least: it is better than its others."""
+    return rows.sort_values(cost.column, ascending=cost.best < 0).drop_duplicates("network")
+
+
 def panels(count: int) -> tuple[plt.Figure, list[plt.Axes]]:
     """A figure of so many panels, at most three in a row."""
     columns = min(count, 3)
@@ -136,22 +141,28 @@ def draw_tradeoff(
             panel.plot(
                 line[cost.column], line[metric.column], label=network, lw=1, ms=5, **styles[network]
             )
-        for row in exact[exact["dataset_name"] == dataset].itertuples():
+        lossless = best_lossless(exact[exact["dataset_name"] == dataset], cost)
+        for row in lossless.itertuples():
             style = {key: styles[row.network][key] for key in ("color", "ls")}
             label = f"{row.network}, lossless"
             panel.axvline(getattr(row, cost.column), label=label, lw=1, **style)
         x, y = group[cost.column].to_numpy(), group[metric.column].to_numpy()
         front = find_front(x, y, cost.best, metric.best)
+        if not lossless.empty:
+            front = front[cost.best * x[front] > (cost.best * lossless[cost.column]).max()]
         panel.plot(x[front], y[front], "k--", lw=1, alpha=0.6, label="Pareto front", zorder=0)
         panel.scatter(x[front], y[front], s=90, facecolors="none", edgecolors="k", lw=0.8)
-        every = [*x, *exact.loc[exact["dataset_name"] == dataset, cost.column]]
+        every = [*x, *lossless[cost.column]]
         panel.set_xscale(choose_scale(cost, np.array(every)))
         panel.set_yscale(choose_scale(metric, y))
         panel.set(title=dataset, xlabel=cost.title, ylabel=metric.title)
         panel.grid(alpha=0.3)
     add_legend(figure, axes)
     name = f"{metric.column.removeprefix('avg_')}_by_{cost.column}"
-    note = "Rings and the broken line: no other run is better in both."
+    note = (
+        "Rings and the broken line: no other run is better in both. Upright lines: a baseline "
+        "that loses nothing, at its best."
+    )
     return keep(figure, folder, name, f"{metric.title} by {cost.title}", note)
 
 
