@@ -17,6 +17,8 @@ echo "demo: building build/$preset"
 cmake --preset "$preset" -DKANBENCH_TESTS=OFF >/dev/null
 cmake --build --preset "$preset" --target kanbench
 
+# Rows of an older version may have other columns.
+rm -f results/demo/results.csv results/demo/results.jsonl
 echo "demo: training on demo_data/nucleon_41x41x41_uint8.raw"
 "build/$preset/kanbench" bench --params params/params.json --dataset nucleon \
   --data-dir demo_data --output-dir results/demo --slices results/demo/slices --baselines zfp,zstd \

@@ -23,6 +23,7 @@ seeds_of() {
     fuzz_metaimage) echo tests/golden/volumes/*.mh[ad] ;;
     fuzz_nifti) echo tests/golden/volumes/*.nii tests/golden/volumes/*.nii.gz ;;
     fuzz_vti) echo tests/golden/volumes/*.vti ;;
+    fuzz_netcdf) echo tests/golden/volumes/classic.nc tests/golden/volumes/offset64.nc ;;
   esac
 }
 

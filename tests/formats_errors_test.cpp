@@ -206,6 +206,10 @@ TEST(FormatErrors, NetcdfAndHdf5) {
       {"bad.nc", netcdf.substr(0, 100), "bad.nc"},
       {"bad.nc", netcdf.substr(0, netcdf.size() - 4), "cut short"},
       {"bad.nc", records.substr(0, records.size() - 4), "cut short"},
+      // libnetcdf takes no name for longer than 256.
+      {"bad.nc",
+       std::string("CDF\1\0\0\0\0\0\0\0\x0a\0\0\0\1\0\0\1\x2c", 20) + std::string(400, 'x'),
+       "its header is none from byte 20 on"},
       {"bad.nc", four.substr(0, 4000), "cannot be read as NetCDF"},
       {"bad.h5", "", "cannot be read as HDF5"},
       {"bad.h5", netcdf, "cannot be read as HDF5"},

@@ -8,13 +8,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <utility>
 
 #include "io/body.h"
+#include "io/classic_netcdf.h"
 #include "io/quote.h"
 #include "io/variables.h"
 #include "kanbench/error.h"
+#include "mapping.h"
 
 namespace kanbench {
 namespace {
@@ -49,91 +50,17 @@ struct OpenFile {
   int id = -1;
 };
 
-std::uint64_t padded(std::uint64_t bytes) { return (bytes + 3) / 4 * 4; }
-
-// What a classic file takes by what its header says, of which libnetcdf reads what is cut off as
-// zeros. https://docs.unidata.ucar.edu/netcdf-c/current/file_format_specifications.html
-class ClassicSize {
- public:
-  explicit ClassicSize(int file) : file_(file) {
-    ::nc_inq_format(file, &format_);
-    if (format_ == NC_FORMAT_CLASSIC || format_ == NC_FORMAT_64BIT_OFFSET ||
-        format_ == NC_FORMAT_CDF5)
-      measure();
-  }
-  /// 0 for another format. Padding at the end may lack.
-  std::uint64_t bytes() const { return header_ + data_ - std::min<std::uint64_t>(3, data_); }
-
- private:
-  std::uint64_t word() const { return format_ == NC_FORMAT_CDF5 ? 8 : 4; }
-  std::uint64_t name(const char* text) const { return word() + padded(std::strlen(text)); }
-
-  std::uint64_t attributes(int variable, int count) const {
-    std::uint64_t bytes = 4 + word();
-    for (int i = 0; i < count; ++i) {
-      char text[NC_MAX_NAME + 1] = "";
-      nc_type type = NC_NAT;
-      std::size_t length = 0, each = 0;
-      ::nc_inq_attname(file_, variable, i, text);
-      ::nc_inq_att(file_, variable, text, &type, &length);
-      ::nc_inq_type(file_, type, nullptr, &each);
-      bytes += name(text) + 4 + word() + padded(length * each);
-    }
-    return bytes;
-  }
-
-  void measure() {
-    int dims = 0, variables = 0, count = 0, unlimited = -1;
-    ::nc_inq(file_, &dims, &variables, &count, &unlimited);
-    header_ = 4 + word() + (4 + word()) * 2 + attributes(NC_GLOBAL, count);
-    char text[NC_MAX_NAME + 1] = "";
-    for (int d = 0; d < dims; ++d) {
-      ::nc_inq_dimname(file_, d, text);
-      header_ += name(text) + word();
-    }
-    std::uint64_t record = 0, alone = 0;
-    std::size_t records = 0, of_records = 0;
-    if (unlimited >= 0) ::nc_inq_dimlen(file_, unlimited, &records);
-    for (int v = 0; v < variables; ++v) {
-      std::vector<int> axes(NC_MAX_VAR_DIMS);
-      nc_type type = NC_NAT;
-      int number = 0;
-      std::size_t size = 0;
-      ::nc_inq_var(file_, v, text, &type, &number, axes.data(), &count);
-      ::nc_inq_type(file_, type, nullptr, &size);
-      header_ += name(text) + word() * (2 + static_cast<std::uint64_t>(number)) +
-                 attributes(v, count) + 4 + (format_ == NC_FORMAT_CLASSIC ? 4 : 8);
-      for (int a = 0; a < number; ++a) {
-        std::size_t extent = 1;
-        const int axis = axes[static_cast<std::size_t>(a)];
-        if (axis != unlimited) ::nc_inq_dimlen(file_, axis, &extent);
-        size = extent > 0 && size > kMost / extent ? kMost : size * extent;
-      }
-      const bool is_record = number > 0 && axes[0] == unlimited;
-      of_records += is_record;
-      alone = is_record ? size : alone;
-      (is_record ? record : data_) += padded(size);
-    }
-    // A single variable of records is not padded.
-    if (of_records == 1) record = alone;
-    data_ += record > 0 && records > kMost / record ? kMost : record * records;
-  }
-
-  static constexpr std::uint64_t kMost = std::uint64_t{1} << 56;
-  int file_, format_ = 0;
-  std::uint64_t header_ = 0, data_ = 0;
-};
-
 class NetcdfFile {
  public:
   explicit NetcdfFile(const fs::path& path) : source_(path.string()) {
     const std::uint64_t size = size_of_file(path, source_);
+    if (size > 0) {
+      const auto bytes = map_file(path, size);
+      check_classic_netcdf({static_cast<const std::byte*>(bytes.get()), size}, source_);
+    }
     // An absolute path is no address on a network.
     require(::nc_open(fs::absolute(path).c_str(), NC_NOWRITE, &file_.id),
             "cannot be read as NetCDF");
-    if (const std::uint64_t least = ClassicSize(file_.id).bytes(); size < least)
-      throw Error(source_ + ": its header asks for " + std::to_string(least) +
-                  " bytes, the file has " + std::to_string(size) + ": it is cut short");
     visit_group(file_.id, "", 0);
   }
 
