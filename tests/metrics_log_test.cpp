@@ -40,7 +40,8 @@ TEST(EventFile, BeginsAsTensorBoardsWriterDoes) {
 }
 
 TEST(EventFile, SaysNumbersAsTensorBoardsWriterDoes) {
-  for (const Json& want : golden()["scalars"]) {
+  const Json all = golden();
+  for (const Json& want : all["scalars"]) {
     std::vector<std::string> tags;
     for (const Json& scalar : want["scalars"]) tags.push_back(scalar[0]);
     std::vector<Scalar> scalars;

@@ -1,10 +1,9 @@
 // Compressors beside networks: ratios are met, figures are ours, programs' faults are rows.
 
-#include "kanbench/baseline.h"
-
 #include <cmath>
 #include <fstream>
 
+#include "kanbench/baseline.h"
 #include "kanbench/error.h"
 #include "kanbench/io.h"
 #include "kanbench/zfp.h"
@@ -265,7 +264,7 @@ TEST_F(Programs, AreFoundInPathAndTheEnvironment) {
     EXPECT_FALSE(contains(entry.path().filename().string(), "baseline"));
 }
 
-TEST(BaselineProgram, DoesEachOnceAndLeavesListsAlone) {
+TEST(ProgramBaseline, DoesEachOnceAndLeavesListsAlone) {
   if (!has_zfp() || !has_zstd()) GTEST_SKIP() << "this build has no ZFP or no Zstandard";
   const test::TemporaryDirectory directory;
   Json entry = test::small_run();
