@@ -35,36 +35,15 @@ struct Program {
   Words (*decompress)(const Job& job);
 };
 
+Words sz3_words(const Job& j, const char* from, const std::string& input, const char* to,
+                const std::string& output) {
+  return {j.wide ? "-d" : "-f", from, input, to, output, "-3", j.x, j.y, j.z, "-M", "ABS", j.bound};
+}
+
 const Program kPrograms[] = {
     {"sz3", "sz3", "absolute error",
-     [](const Job& j) {
-       return Words{j.wide ? "-d" : "-f",
-                    "-i",
-                    j.input,
-                    "-z",
-                    j.stream,
-                    "-3",
-                    j.x,
-                    j.y,
-                    j.z,
-                    "-M",
-                    "ABS",
-                    j.bound};
-     },
-     [](const Job& j) {
-       return Words{j.wide ? "-d" : "-f",
-                    "-z",
-                    j.stream,
-                    "-o",
-                    j.output,
-                    "-3",
-                    j.x,
-                    j.y,
-                    j.z,
-                    "-M",
-                    "ABS",
-                    j.bound};
-     }},
+     [](const Job& j) { return sz3_words(j, "-i", j.input, "-z", j.stream); },
+     [](const Job& j) { return sz3_words(j, "-z", j.stream, "-o", j.output); }},
     {"mgard", "mgard", "largest error",
      [](const Job& j) {
        return Words{"compress",

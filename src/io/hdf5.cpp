@@ -239,14 +239,7 @@ class Hdf5File {
 }  // namespace
 
 StoredVolume read_hdf5(const fs::path& path, const std::string& variable) {
-  const Hdf5File file(path);
-  std::vector<StoredVolume> parts;
-  std::vector<std::string> names;
-  for (const Chosen& chosen : choose_variables(variable, file.candidates(), path.string())) {
-    parts.push_back(file.read(chosen));
-    names.push_back(path.string() + ":" + file.candidates()[chosen.candidate].name);
-  }
-  return join_components(std::move(parts), names);
+  return read_chosen(Hdf5File(path), variable, path.string());
 }
 
 }  // namespace kanbench

@@ -252,14 +252,7 @@ class NetcdfFile {
 }  // namespace
 
 StoredVolume read_netcdf(const fs::path& path, const std::string& variable) {
-  const NetcdfFile file(path);
-  std::vector<StoredVolume> parts;
-  std::vector<std::string> names;
-  for (const Chosen& chosen : choose_variables(variable, file.candidates(), path.string())) {
-    parts.push_back(file.read(chosen));
-    names.push_back(path.string() + ":" + file.candidates()[chosen.candidate].name);
-  }
-  return join_components(std::move(parts), names);
+  return read_chosen(NetcdfFile(path), variable, path.string());
 }
 
 }  // namespace kanbench

@@ -34,6 +34,18 @@ Shape shape_of(const Candidate& candidate, const Chosen& chosen, const std::stri
 /// Volumes of one shape and type as components of one; `what` names each of them.
 StoredVolume join_components(std::vector<StoredVolume> parts, std::span<const std::string> what);
 
+/// What `words` chooses of an open file, which has candidates() and read() of one that was chosen.
+template <class File>
+StoredVolume read_chosen(const File& file, const std::string& words, const std::string& source) {
+  std::vector<StoredVolume> parts;
+  std::vector<std::string> names;
+  for (const Chosen& chosen : choose_variables(words, file.candidates(), source)) {
+    parts.push_back(file.read(chosen));
+    names.push_back(source + ":" + file.candidates()[chosen.candidate].name);
+  }
+  return join_components(std::move(parts), names);
+}
+
 /// Numbers that are stored as (number - offset) / scale.
 struct Packing {
   double scale = 1, offset = 0;
